@@ -1,0 +1,19 @@
+"""Stochastic differential equations: a user's own drift and diffusion, simulated at the speed of the hardware.
+
+    import sdekit as sk
+    paths = sk.simulate(sk.GeometricBrownianMotion(mu=0.05, sigma=0.2), x0=100.0, t=1.0, steps=252, paths=10_000, seed=7)
+"""
+
+from sdekit.methods import Method, euler_maruyama, exact
+from sdekit.noise import normals
+from sdekit.ode import ODEMethod, euler, heun, rk4
+from sdekit.paths import Paths
+from sdekit.processes import BrownianMotion, GeometricBrownianMotion, LinearDrift, OrnsteinUhlenbeck
+from sdekit.sde import ODE, SDE
+from sdekit.simulation import integrate, simulate
+
+__version__ = "0.1.0"
+__all__ = [
+    "ODE", "SDE", "BrownianMotion", "GeometricBrownianMotion", "LinearDrift", "Method", "ODEMethod",
+    "OrnsteinUhlenbeck", "Paths", "euler", "euler_maruyama", "exact", "heun", "integrate", "normals", "rk4", "simulate",
+]

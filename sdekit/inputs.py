@@ -1,0 +1,150 @@
+"""What was asked for, checked: the grid of times, the times to keep, the start, given increments."""
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from sdekit.noise import MAX_PATHS, MAX_STEPS, whole
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the paths begin.
+
+    components  a tuple of arrays, each (1,) or (paths,); for a tensor state a tuple of one tensor (paths, ...)
+    scalar      the state is one number or one tensor: functions get it bare
+    """
+
+    components: tuple
+    paths: int
+    scalar: bool
+    tensor: bool
+
+    @property
+    def sample(self):
+        """The first path's state, as the user's functions see it: a number, or a tuple of numbers."""
+        state = tuple(float(c[0]) for c in self.components)
+        return state[0] if self.scalar else state
+
+
+def start(x0, paths: int | None) -> Start:
+    """x0 as `Start`: a number, an array (paths,), a tuple of these, or a torch tensor (batch, ...)."""
+    if hasattr(x0, "detach"):
+        return _tensor_start(x0, paths)
+    scalar = not isinstance(x0, tuple)
+    values = (x0,) if scalar else x0
+    if not values:
+        raise ValueError("x0 is an empty tuple; give a number for each component")
+    components = tuple(_component(v, "x0" if scalar else f"x0[{i}]") for i, v in enumerate(values))
+    sizes = {len(c) for c in components} - {1}
+    if paths is not None:
+        paths = whole("paths", paths, MAX_PATHS + 1, start=1)
+    if len(sizes) > 1 or (sizes and paths not in (None, *sizes)):
+        raise ValueError(f"x0 holds {' and '.join(map(str, sorted(sizes)))} values"
+                         f"{'' if paths is None else f', but paths={paths}'}; give one value for all paths, or one each")
+    return Start(components, paths or max(sizes, default=1), scalar, tensor=False)
+
+
+def _component(value, name: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf" or array.ndim > 1 or (array.ndim == 0 and not isinstance(value, Real | np.ndarray)):
+        hint = "a system's components go in a tuple: x0=(100.0, 0.04)" if isinstance(value, list) or array.ndim > 1 else \
+            "give a number, an array (paths,), a tuple of these, or a torch tensor"
+        raise TypeError(f"{name} must be real numbers, one or one a path; got {_brief(value)}; {hint}")
+    array = np.atleast_1d(array.astype(float))
+    if not array.size:
+        raise ValueError(f"{name} is empty")
+    if not np.isfinite(array).all():
+        bad = int(np.argmin(np.isfinite(array)))
+        raise ValueError(f"{name} must be finite, got {array[bad]}" + (f" for path {bad}" if len(array) > 1 else ""))
+    return array
+
+
+def _tensor_start(x0, paths: int | None) -> Start:
+    if not x0.is_floating_point() or x0.ndim == 0 or not x0.numel():
+        raise TypeError(f"a tensor x0 must be of floats with a first axis of paths, got {x0.dtype} {tuple(x0.shape)}")
+    if paths not in (None, len(x0)):
+        raise ValueError(f"x0 is a tensor of {len(x0)} paths, but paths={paths}; leave paths out")
+    if not bool(x0.isfinite().all()):
+        raise ValueError("x0 must be finite, but the tensor holds values that are not")
+    return Start((x0,), len(x0), scalar=True, tensor=True)
+
+
+def time_grid(t, steps: int | None) -> np.ndarray:
+    """The grid (steps + 1,): t is its end, both its ends, or the grid itself.
+
+    >>> time_grid((1.0, 2.0), 4)
+    array([1.  , 1.25, 1.5 , 1.75, 2.  ])
+    """
+    try:
+        times = np.asarray(t, float)
+    except (TypeError, ValueError):
+        raise TypeError(f"t must be an end time, a pair (start, end), or an array of times; got {_brief(t)}") from None
+    if times.ndim > 1 or (times.ndim == 1 and len(times) < 2):
+        raise ValueError(f"t must be an end time, a pair (start, end), or an array of times; got {_brief(t)}")
+    if not np.isfinite(times).all():
+        raise ValueError(f"times must be finite, got {_brief(t)}")
+    if times.ndim == 1 and len(times) > 2:
+        if steps is not None and steps != len(times) - 1:
+            raise ValueError(f"t is a grid of {len(times) - 1} steps, but steps={steps}; leave steps out, or give t's ends")
+    else:
+        begin, end = (0.0, float(times)) if times.ndim == 0 else times.tolist()
+        if end <= begin:
+            raise ValueError(f"time must run forwards: t goes from {begin} to {end}; give an end after the start")
+        if steps is None:
+            raise TypeError("steps is missing: say into how many equal steps the time is cut, or give the grid as t")
+        times = np.linspace(begin, end, whole("steps", steps, MAX_STEPS, start=1) + 1)
+    if not (np.diff(times) > 0).all():
+        n = int(np.argmin(np.diff(times) > 0))
+        raise ValueError(f"the times of the grid must increase, but t[{n}] = {times[n]} and t[{n + 1}] = {times[n + 1]}")
+    return times
+
+
+def saved_steps(save: Any, grid: np.ndarray) -> np.ndarray:
+    """The numbers of the grid points to keep."""
+    steps = len(grid) - 1
+    if isinstance(save, str):
+        if save not in ("all", "final"):
+            raise ValueError(f'save must be "all", "final", a number of times, or an array of times; got {save!r}')
+        return np.arange(steps + 1) if save == "all" else np.array([steps])
+    if np.ndim(save) == 0:
+        count = whole("save", save, steps + 2, start=1)
+        if count == 1:
+            return np.array([steps])
+        if steps % (count - 1):
+            fits = [d + 1 for d in range(1, steps + 1) if steps % d == 0]
+            near = sorted(fits, key=lambda f: abs(f - count))[:3]
+            raise ValueError(f"save={count} equally spaced times do not fall on a grid of {steps} steps; "
+                             f"nearest that do: {', '.join(map(str, sorted(near)))}")
+        return np.arange(0, steps + 1, steps // (count - 1))
+    times = np.asarray(save, float)
+    if times.ndim != 1 or not len(times) or not (np.diff(times) > 0).all():
+        raise ValueError(f"save as times must be an increasing array, got {_brief(save)}")
+    kept = np.clip(np.searchsorted(grid, times), 1, steps)
+    kept -= np.abs(grid[kept - 1] - times) < np.abs(grid[kept] - times)
+    off = np.abs(grid[kept] - times) > 1e-9 * np.diff(grid).min()
+    if off.any() or len(np.unique(kept)) < len(kept):
+        k = int(off.argmax())
+        raise ValueError(f"save={times[k]} is not a time of the grid; the nearest is {grid[kept[k]]}. Choose steps so "
+                         "that the saved times fall on the grid, or give the grid itself as t")
+    return kept
+
+
+def increments(noise, paths: int, steps: int, noises: int) -> np.ndarray:
+    """Given increments dW as (paths, steps, noises)."""
+    array = np.asarray(noise, float)
+    if array.ndim == 2 and noises == 1:
+        array = array[:, :, None]
+    if array.shape != (paths, steps, noises):
+        raise ValueError(f"noise must hold increments dW of shape {(paths, steps, noises)} (paths, steps, noises)"
+                         f"{' or ' + str((paths, steps)) if noises == 1 else ''}, got {np.shape(noise)}")
+    if not np.isfinite(array).all():
+        raise ValueError("noise holds values that are not finite")
+    return np.ascontiguousarray(array)
+
+
+def _brief(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

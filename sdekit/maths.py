@@ -1,0 +1,73 @@
+"""One body, three executions: the same plain function with its np.* and math.* bound to a backend's own.
+
+A user's function calls np.exp on numbers under Numba, on arrays under NumPy, on tensors under Torch. `rebind` makes a
+copy of the function in which the modules `numpy` and `math` are the backend's, and does the same for every plain
+function that it calls. The original is never changed.
+"""
+
+import math
+import types
+from collections.abc import Callable
+
+import numpy as np
+
+
+def rebind(function: Callable, replace: Callable[[object], object], finish: Callable = lambda f: f,
+           done: dict | None = None) -> Callable:
+    """A copy of `function` whose globals and closure are passed through `replace`; `finish` is applied to each copy.
+
+    Functions written in Python are copied in turn, once each; everything else that `replace` leaves as it is stays.
+
+    >>> def area(r): return math.pi * r**2
+    >>> rebind(area, lambda value: types.SimpleNamespace(pi=3) if value is math else value)(2)
+    12
+    """
+    done = {} if done is None else done
+    if function in done:
+        return done[function]
+    done[function] = function  # a recursive call keeps the original
+
+    def new(value):
+        other = replace(value)
+        if other is value and isinstance(value, types.FunctionType):
+            return rebind(value, replace, finish, done)
+        return other
+
+    names = _names(function.__code__)
+    scope = {k: new(v) if k in names else v for k, v in function.__globals__.items()}
+    cells = tuple(types.CellType(new(c.cell_contents)) for c in function.__closure__ or ())
+    copy = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    done[function] = finish(copy)
+    return done[function]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Every global name that the code, or a function inside it, may read."""
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def namespace(module: object, name: str, **renamed: Callable) -> Callable[[object], object]:
+    """What `rebind` needs to replace numpy and math, and functions taken from them, by those of `module`.
+
+    `renamed` gives what `module` calls otherwise. A function that it lacks raises AttributeError when it is used.
+    """
+    class Bound:
+        def __getattr__(self, attribute: str):
+            found = renamed.get(attribute, getattr(module, attribute, None))
+            if found is None:
+                raise AttributeError(f"np.{attribute} (or math.{attribute}) has no counterpart in {name}; write it with "
+                                     "elementary functions, or choose another backend")
+            return found
+
+    bound = Bound()
+
+    def replace(value):
+        if value is np or value is math:
+            return bound
+        if isinstance(value, np.ufunc) or getattr(value, "__module__", None) == "math":
+            return getattr(bound, value.__name__)
+        return value
+
+    return replace

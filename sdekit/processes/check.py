@@ -1,0 +1,11 @@
+"""Checks on the parameters of processes."""
+
+from sdekit.sde import SDE
+
+
+def positive(process: SDE, *names: str) -> None:
+    """Raise ValueError unless these parameters are > 0."""
+    for name in names:
+        value = process.parameters[name]
+        if value <= 0:
+            raise ValueError(f"{type(process).__name__} needs {name} > 0, got {value}")

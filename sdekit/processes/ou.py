@@ -1,0 +1,43 @@
+"""The Ornstein-Uhlenbeck process, dX = kappa (theta - X) dt + sigma dW (Uhlenbeck & Ornstein 1930)."""
+
+import numpy as np
+
+from sdekit.processes.check import positive
+from sdekit.sde import SDE
+
+
+def drift(x, t, kappa, theta):
+    return kappa * (theta - x)
+
+
+def diffusion(x, t, sigma):
+    return sigma
+
+
+def transition(x, t, h, z, kappa, theta, sigma):
+    spread = sigma * (-np.expm1(-2.0 * kappa * h) / (2.0 * kappa)) ** 0.5
+    return theta + (x - theta) * np.exp(-kappa * h) + spread * z
+
+
+class OrnsteinUhlenbeck(SDE):
+    """dX = kappa (theta - X) dt + sigma dW: drawn back to theta at the rate kappa; Gaussian at every time.
+
+    >>> OrnsteinUhlenbeck(kappa=2.0, theta=1.0, sigma=0.5).mean(1.0, t=3.0)
+    1.0
+    """
+
+    transition = staticmethod(transition)
+
+    def __init__(self, kappa: float, theta: float = 0.0, sigma: float = 1.0):
+        super().__init__(drift, diffusion, kappa=kappa, theta=theta, sigma=sigma)
+        positive(self, "kappa", "sigma")
+
+    def mean(self, x0, t):
+        """E X(t) = theta + (x0 - theta) e^{-kappa t}."""
+        theta = self.parameters["theta"]
+        return theta + (x0 - theta) * np.exp(-self.parameters["kappa"] * t)
+
+    def variance(self, t):
+        """Var X(t) = sigma^2 (1 - e^{-2 kappa t}) / (2 kappa)."""
+        kappa, sigma = self.parameters["kappa"], self.parameters["sigma"]
+        return -(sigma**2) * np.expm1(-2 * kappa * t) / (2 * kappa)

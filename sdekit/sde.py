@@ -1,0 +1,182 @@
+"""An SDE, dX = drift(X, t) dt + diffusion(X, t) dW, as two plain functions and named parameters.
+
+What the functions return says what the SDE is:
+
+    state            drift          diffusion
+    number           number         number: one noise | tuple of m: m noises
+    d components     d-tuple        d-tuple: a noise for each | d tuples of m: a d x m matrix
+    tensor           its shape      anything that broadcasts to its shape: a noise for each element
+
+`structure` calls the functions once and reads the row of the table from what they return.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class ODE:
+    """dx/dt = drift(x, t): a plain function and its parameters by name.
+
+    >>> ODE(lambda x, t, k: -k * x, k=2.0)
+    ODE(k=2.0)
+    """
+
+    drift: Callable
+    parameters: Mapping[str, float]
+
+    def __init__(self, drift: Callable, /, **parameters: float):
+        _record(self, parameters, drift=drift)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class SDE(ODE):
+    """dX = drift(X, t) dt + diffusion(X, t) dW, in the sense of Ito.
+
+    drift, diffusion   plain functions of (x, t, parameters by name); see this module's table for what they return.
+                       A system's state arrives as its components: `s, v = x`. Write elementwise maths with np.*.
+    parameters         numbers, by the names that the functions use
+
+    Raises TypeError for a parameter that no function takes, or one that a function needs and nobody gave.
+
+    >>> sde = SDE(lambda x, t, k: -k * x, lambda x, t, s: s, k=2.0, s=0.5)
+    >>> sde
+    SDE(k=2.0, s=0.5)
+    >>> sde.drift(1.0, 0.0, k=2.0)
+    -2.0
+    """
+
+    diffusion: Callable
+    # The exact law of a step, transition(x, t, h, z, parameters by name) with z standard normal; a process that
+    # has one in closed form brings it, and `transition_pathwise` says whether z = dW/sqrt(h) gives the exact path.
+    transition = None
+    transition_pathwise = False
+
+    def __init__(self, drift: Callable, diffusion: Callable, /, **parameters: float):
+        _record(self, parameters, drift=drift, diffusion=diffusion)
+
+
+def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable) -> None:
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(f"{name} must be a function of (x, t, parameters by name), got {function!r}; "
+                            f"for a constant write `lambda x, t: {function!r}`")
+        object.__setattr__(equation, name, function)
+    taken = {name for function in functions.values() for name in takes(function)}
+    for name, function in functions.items():
+        missing = [p for p in takes(function) if p not in parameters and p not in _defaults(function)]
+        if missing:
+            raise TypeError(f"{name} takes the parameter {missing[0]!r}, which was not given; add {missing[0]}=... ")
+    for name, value in parameters.items():
+        if name not in taken:
+            raise TypeError(f"no function takes the parameter {name!r}; they take {sorted(taken) or 'none'}")
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise TypeError(f"the parameter {name} must be a real number, got {value!r} ({type(value).__name__})")
+        if not np.isfinite(value):
+            raise ValueError(f"the parameter {name} must be finite, got {value}")
+    object.__setattr__(equation, "parameters", MappingProxyType({k: float(v) for k, v in parameters.items()}))
+
+
+def takes(function: Callable, after: int = 2) -> list[str]:
+    """The names of the parameters after the first `after` ones, x and t."""
+    signature = list(inspect.signature(function).parameters.values())
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature):
+        raise TypeError(f"{_name(function)} takes *args or **kwargs; name its parameters: (x, t, mu, sigma)")
+    if len(signature) < after:
+        raise TypeError(f"{_name(function)} must take (x, t) and then its parameters, "
+                        f"but takes ({', '.join(p.name for p in signature)})")
+    return [p.name for p in signature[after:]]
+
+
+def _defaults(function: Callable) -> dict[str, Any]:
+    return {k: p.default for k, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__name__", repr(function))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What an SDE is made of. `scalar`: the state is bare, a number or a tensor, not a tuple of components."""
+
+    dim: int
+    noises: int
+    diagonal: bool
+    scalar: bool
+
+
+def structure(equation: ODE, x0, t0: float) -> Structure:
+    """Call the functions once at the start and read from what they return what the SDE is.
+
+    x0 is one state, a number or a tuple of numbers. Raises TypeError or ValueError for what does not fit.
+    """
+    scalar = not isinstance(x0, tuple)
+    drift = _call(equation, "drift", x0, t0)
+    diffusion = _call(equation, "diffusion", x0, t0) if isinstance(equation, SDE) else None
+    dim = 1 if scalar else len(x0)
+    components = (drift,) if scalar else drift
+    _check_tuple("drift", components, dim, scalar)
+    _check_numbers("drift", components, x0, t0)
+    if diffusion is None:
+        return Structure(dim, 0, True, scalar)
+    if scalar:
+        rows, diagonal = (diffusion,), not isinstance(diffusion, tuple)
+    else:
+        rows = diffusion
+        _check_tuple("diffusion", rows, dim, scalar)
+        diagonal = not any(isinstance(row, tuple) for row in rows)
+    if diagonal:
+        _check_numbers("diffusion", rows, x0, t0)
+        return Structure(dim, dim, True, scalar)
+    if not all(isinstance(row, tuple) for row in rows) or len({len(row) for row in rows}) != 1 or not rows[0]:
+        raise ValueError(f"diffusion must return either {dim} numbers (a noise for each component) or {dim} tuples of "
+                         f"equal length (rows: components, columns: noises), got {rows!r}")
+    for row in rows:
+        _check_numbers("diffusion", row, x0, t0)
+    return Structure(dim, len(rows[0]), False, scalar)
+
+
+def noise_free(equation: ODE) -> ODE:
+    """The ODE of the drift alone."""
+    return ODE(equation.drift, **{k: v for k, v in equation.parameters.items() if k in takes(equation.drift)})
+
+
+def call(equation: ODE, which: str, x, t):
+    """equation.drift(x, t, its parameters by name), or .diffusion."""
+    function = getattr(equation, which)
+    return function(x, t, **{k: equation.parameters[k] for k in takes(function) if k in equation.parameters})
+
+
+def _call(equation: ODE, which: str, x, t):
+    try:
+        return call(equation, which, x, t)
+    except Exception as error:
+        error.add_note(f"raised by {which}(x={x!r}, t={t!r}), called once at the start to see what it returns")
+        raise
+
+
+def _check_tuple(name: str, value, dim: int, scalar: bool) -> None:
+    if scalar:
+        return
+    if not isinstance(value, tuple) or len(value) != dim:
+        got = f"a tuple of {len(value)}" if isinstance(value, tuple) else f"{type(value).__name__} {value!r}"
+        raise ValueError(f"x0 has {dim} components, so {name} must return a tuple of {dim}, got {got}")
+
+
+def _check_numbers(name: str, values: tuple, x, t) -> None:
+    for value in values:
+        if not isinstance(value, Real) and not (isinstance(value, np.ndarray) and value.ndim == 0):
+            raise TypeError(f"{name} must return numbers (tuples of them for a system), got {type(value).__name__} "
+                            f"{value!r}")
+        if not np.isfinite(value):
+            raise ValueError(f"{name} is {value} at the start, x={x!r}, t={t!r}; it must be finite there")

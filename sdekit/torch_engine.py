@@ -1,0 +1,96 @@
+"""The execution on Torch tensors, on any device: the same loop, the same noise, np.* and math.* as torch's.
+
+A tensor state (batch, ...) is driven by a noise of its own for each element: element e of noise j is component
+j size + e of the path, size being the number of elements of one path's state.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from sdekit import noise
+from sdekit.array_engine import march
+from sdekit.maths import namespace, rebind
+from sdekit.run import Run
+
+
+class _Torch:
+    """torch's functions under NumPy's names; numbers among the arguments become tensors."""
+
+    _names = {"power": "pow", "absolute": "abs", "fabs": "abs"}
+
+    def __getattr__(self, name: str):
+        function, plain = getattr(torch, self._names.get(name, name), None), getattr(np, name, getattr(math, name, None))
+        if not callable(function):
+            return function if function is not None else plain
+        if isinstance(function, type):
+            return None
+
+        def call(*args, **options):
+            tensors = [a for a in args if isinstance(a, torch.Tensor)]
+            if not tensors:
+                return plain(*args, **options)
+            like = next((a for a in tensors if a.is_floating_point()), tensors[0])
+            return function(*(a if isinstance(a, torch.Tensor) else torch.as_tensor(a, dtype=like.dtype, device=like.device)
+                              for a in args), **options)
+
+        return call
+
+
+_replace = namespace(_Torch(), "torch")
+_BITS = {noise.bits: lambda x: x.view(torch.int64), noise.from_bits: lambda k: k.view(torch.float64)}
+_pair = rebind(noise.pair, lambda value: _BITS.get(value) or _replace(value) if callable(value) else _replace(value))
+
+
+def normals(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, half: int) -> tuple:
+    """The normals of steps 2 half and 2 half + 1, float64: path and component int64 tensors that broadcast."""
+    number = {"dtype": torch.int64, "device": path.device}
+    return _pair(*torch.tensor(key, **number), path, component, torch.tensor(half, **number), torch.tensor(0, **number))
+
+
+def run_torch(step: Callable, run: Run, tensor: bool, device, tick: Callable[[int], None]) -> torch.Tensor:
+    """The values: (paths, times, ...) for a tensor state, else (paths, times, dim)."""
+    if tensor:
+        x = tuple(c.to(device) for c in run.x0)
+    else:
+        x = tuple(torch.as_tensor(c, dtype=torch.float64, device=device).expand(run.paths).clone() for c in run.x0)
+    step = rebind(step, _replace)
+    kept = set(run.save.tolist())
+    saved = []
+    for n, state in march(step, x, run, _increments(run, x[0]), _finite):
+        if state[0].shape != x[0].shape:
+            raise ValueError(f"x0 has shape {tuple(x[0].shape)}, but a step of the SDE's functions gives "
+                             f"{tuple(state[0].shape)}; they must return the state's shape")
+        if n in kept:
+            saved.append(state[0] if tensor else torch.stack(state, dim=-1))
+    tick(run.paths)
+    return torch.stack(saved, dim=1)
+
+
+def _finite(x: tuple) -> int | None:
+    good = sum(0.0 * c for c in x).isfinite()
+    return None if bool(good.all()) else int(good.flatten(1).all(1).int().argmin() if good.ndim > 1 else good.int().argmin())
+
+
+def _increments(run: Run, x: torch.Tensor) -> Callable[[int, float], tuple]:
+    """dW of step n, a tuple of `noises` tensors of x's shape and dtype."""
+    if run.given is not None:
+        given = torch.as_tensor(run.given, dtype=x.dtype, device=x.device)
+        return lambda n, h: tuple(given[:, n, j].reshape(x.shape) for j in range(run.noises))
+    if not run.noises:
+        return lambda n, h: ()
+    size = x[0].numel()
+    path = torch.arange(run.first, run.first + len(x), device=x.device)[:, None]
+    component = torch.arange(run.noises * size, device=x.device)[None, :]
+    held: dict[int, tuple] = {}
+
+    def increment(n: int, h: float) -> tuple:
+        if n // 2 not in held:
+            held.clear()
+            held[n // 2] = normals(run.key, path, component, n // 2)
+        z = (h**0.5 * held[n // 2][n % 2]).to(x.dtype)  # (paths, noises size)
+        return tuple(part.reshape(x.shape) for part in z.split(size, dim=1))
+
+    return increment
