@@ -9,11 +9,13 @@ from sdekit.noise import normals
 from sdekit.ode import ODEMethod, euler, heun, rk4
 from sdekit.paths import Paths
 from sdekit.processes import BrownianMotion, GeometricBrownianMotion, LinearDrift, OrnsteinUhlenbeck
+from sdekit.reverse import probability_flow, reverse
 from sdekit.sde import ODE, SDE
 from sdekit.simulation import integrate, simulate
 
 __version__ = "0.1.0"
 __all__ = [
     "ODE", "SDE", "BrownianMotion", "GeometricBrownianMotion", "LinearDrift", "Method", "ODEMethod",
-    "OrnsteinUhlenbeck", "Paths", "euler", "euler_maruyama", "exact", "heun", "integrate", "normals", "rk4", "simulate",
+    "OrnsteinUhlenbeck", "Paths", "euler", "euler_maruyama", "exact", "heun", "integrate", "normals",
+    "probability_flow", "reverse", "rk4", "simulate",
 ]

@@ -12,6 +12,16 @@ from collections.abc import Callable
 import numpy as np
 
 
+class PythonOnly:
+    """A function that Numba is not to compile, called in a branch that `isinstance(x, tuple)` closes to it."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def __call__(self, *args):
+        return self.function(*args)
+
+
 def rebind(function: Callable, replace: Callable[[object], object], finish: Callable = lambda f: f,
            done: dict | None = None) -> Callable:
     """A copy of `function` whose globals and closure are passed through `replace`; `finish` is applied to each copy.

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from sdekit import noise
 from sdekit.components import as_tuple, written
-from sdekit.maths import rebind
+from sdekit.maths import PythonOnly, rebind
 from sdekit.run import NonFinite, Run
 
 LANES = 256
@@ -57,14 +57,27 @@ _BITCASTS = {noise.bits: _bitcast(types.float64, types.int64, ir.IntType(64)),
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
+@njit
+def _nothing(*args):
+    """Stands for a function that is not compiled: whoever uses its value gets a typing error."""
+
+
 def compiled(function: Callable) -> Callable:
-    """`function` compiled, with every plain function that it calls compiled into it."""
+    """`function` compiled, with every plain function that it calls compiled into it.
+
+    Written-out tuple arithmetic and the noise are inlined by Numba, which is quick for them; the user's functions by
+    LLVM, since Numba's own inlining takes minutes on functions nested a few deep.
+    """
     inner: dict = {}
+
+    def finish(copy: Callable) -> Callable:
+        small = copy.__globals__.get("__name__", noise.__name__) == noise.__name__  # written functions have no name
+        return njit(**_OPTIONS, **({"inline": "always"} if small else {"forceinline": True}))(copy)
 
     def replace(value):
         if isinstance(value, FunctionType):
-            return _BITCASTS.get(value) or rebind(value, replace, njit(inline="always", **_OPTIONS), inner)
-        return value
+            return _BITCASTS.get(value) or rebind(value, replace, finish, inner)
+        return _nothing if isinstance(value, PythonOnly) else value
 
     return rebind(function, replace, njit(**_OPTIONS))
 
