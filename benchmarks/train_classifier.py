@@ -2,11 +2,17 @@
 
     python benchmarks/train_classifier.py
 
-It needs MNIST (fetched, or in the folder named by SDEKIT_MNIST) and about 20 minutes of one CPU core. The
+    loss = cross entropy + (DECORRELATE / d) sum_{i != j} C_ij^2,    C: covariance of the features z in a batch
+
+It needs MNIST (fetched, or in the folder named by SDEKIT_MNIST) and about 15 minutes of one CPU core. The
 training set alone is learnt from; accuracy on the test set is printed after each epoch but chooses nothing:
-what is written is the network after the last epoch. Every image is seen turned, scaled, sheared and shifted a
-little, anew each time. Nesterov SGD, one cycle of the learning rate (Smith & Topin 2018). The printed SHA-256
-goes into diffusion/networks/classifier.py.
+what is written is the network after the last epoch. Each image is turned, scaled, sheared and shifted a
+little and gets a little noise, anew each time. Nesterov SGD, one cycle of the learning rate (Smith & Topin
+2018). The printed SHA-256 goes into diffusion/networks/classifier.py.
+
+Two choices serve the metric, not the accuracy. Without the noise, an error of .02 that no eye sees costs 4
+times the floor. Without the penalty (Cogswell et al. 2016; Bardes et al. 2022, eq. 4) the features collapse onto
+the ten classes, nine directions holding 93% of their variance, and a score sees little else.
 """
 
 import argparse
@@ -23,11 +29,13 @@ from diffusion.networks.classifier import WEIGHTS, Classifier
 
 # At most: radians, relative, relative, and half widths of an image (2 pixels)
 TURN, SCALE, SHEAR, SHIFT = 0.2, 0.1, 0.15, 2 / 14
+NOISE = 0.3  # standard deviation, at most
+DECORRELATE = 0.1
 BATCH = 100
 
 
 def augment(x: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Each image of x, (batch, 1, 28, 28), under a small affine map of its own: shear, turn, scale, shift."""
+    """Each image of x, (batch, 1, 28, 28), under its own small affine map, with noise of its own size."""
 
     def uniform(limit: float) -> torch.Tensor:
         return limit * (2 * torch.rand(len(x), generator=random) - 1)
@@ -41,7 +49,15 @@ def augment(x: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     )
     grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
     # grid_sample pads with 0, and the background is -1
-    return F.grid_sample(x + 1, grid, align_corners=False) - 1
+    moved = F.grid_sample(x + 1, grid, align_corners=False) - 1
+    size = NOISE * torch.rand(len(x), 1, 1, 1, generator=random)
+    return moved + size * torch.randn(x.shape, generator=random)
+
+
+def correlation(z: torch.Tensor) -> torch.Tensor:
+    """sum_{i != j} C_ij^2 / d of z, (batch, d), which the batch's own statistics have standardised."""
+    covariance = z.T @ z / len(z)  # (d, d)
+    return (covariance - covariance.diag().diag()).square().sum() / z.shape[1]
 
 
 @torch.no_grad()
@@ -76,7 +92,8 @@ def train(epochs: int, seed: int) -> tuple[Classifier, float]:
         start, total = time.perf_counter(), 0.0
         net.train()
         for index in torch.randperm(len(x), generator=random).split(BATCH):
-            loss = F.cross_entropy(net(augment(x[index], random)), labels[index])
+            z = net.features(augment(x[index], random))
+            loss = F.cross_entropy(net.logits(z), labels[index]) + DECORRELATE * correlation(z)
             sgd.zero_grad()
             loss.backward()
             sgd.step()
@@ -94,7 +111,7 @@ def train(epochs: int, seed: int) -> tuple[Classifier, float]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Train the classifier and write its weights.")
-    options.add_argument("--epochs", type=int, default=12)
+    options.add_argument("--epochs", type=int, default=10)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--out", type=Path, default=WEIGHTS)
@@ -103,7 +120,7 @@ def main() -> None:
     start = time.perf_counter()
     net, test_accuracy = train(chosen.epochs, chosen.seed)
     header = {
-        "data": "MNIST, 60,000 training images, augmented",
+        "data": "MNIST, the 60,000 training images, augmented",
         "epochs": str(chosen.epochs),
         "seed": str(chosen.seed),
         "minutes": f"{(time.perf_counter() - start) / 60:.1f} on {chosen.threads} CPU core(s)",
@@ -112,7 +129,7 @@ def main() -> None:
     }
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    safetensors.torch.save_file(state, chosen.out, metadata=header)
+    chosen.out.write_bytes(safetensors.torch.save(state, metadata=header))
     print("\n".join(f"{key}: {value}" for key, value in header.items()))
     print(f"SHA-256: {hashlib.sha256(chosen.out.read_bytes()).hexdigest()}")
 

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "classifier.safetensors"
-SHA256 = "a828e9d04e682859d5d80b2cd64763a8ebc6bb6f02dba53cdc688a2493d124c7"  # of WEIGHTS; benchmarks/train_classifier.py prints it
+# Of that file; benchmarks/train_classifier.py prints it
+SHA256 = "a828e9d04e682859d5d80b2cd64763a8ebc6bb6f02dba53cdc688a2493d124c7"
 
 
 class Classifier(nn.Module):
@@ -57,8 +58,12 @@ class Classifier(nn.Module):
             )
         return self.body(x)  # (batch, 96)
 
+    def logits(self, z: torch.Tensor) -> torch.Tensor:
+        """Those of features z, (batch, 96); (batch, 10)."""
+        return self.head(nn.functional.silu(z))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(nn.functional.silu(self.features(x)))  # (batch, 10)
+        return self.logits(self.features(x))  # (batch, 10)
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> tuple[nn.Module, ...]:

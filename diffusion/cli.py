@@ -1,0 +1,121 @@
+"""The command line: `diffusion train | sample | evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tqdm import tqdm
+
+import diffusion as df
+
+app = typer.Typer(help="Train diffusion models, sample from them, measure what they make.", no_args_is_help=True,
+                  add_completion=False, pretty_exceptions_enable=False)
+ERRORS = (TypeError, ValueError, OSError, FloatingPointError)
+
+Model = Annotated[Path | None, typer.Argument(help="A training folder or checkpoint; without one, the shipped digits.")]
+Steps = Annotated[int, typer.Option(help="Steps of the sampler.")]
+Method = Annotated[str, typer.Option(help="heun, ddpm, reverse-sde or flow-ode.")]
+Guidance = Annotated[float, typer.Option(help="Scale of classifier-free guidance, 0 for none.")]
+Seed = Annotated[int | None, typer.Option(help="Seed, 0 to 2^64 - 1; drawn and printed if not given.")]
+METHODS = {"heun": df.heun, "ddpm": df.ddpm, "reverse-sde": df.reverse_sde(), "flow-ode": df.flow_ode()}
+
+
+@app.command()
+def train(data: Annotated[str, typer.Argument(help="mnist.")] = "mnist",
+          out: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = Path("runs/mnist"),
+          minutes: Annotated[float | None, typer.Option(help="How long to train (20 if nothing is said).")] = None,
+          steps: Annotated[int | None, typer.Option(help="How many steps to train instead.")] = None,
+          folder: Annotated[Path | None, typer.Option(help="Folder of the IDX files; else they are downloaded.")] = None,
+          batch: int = 64, seed: int = 0,
+          bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster where the processor has it.")] = False,
+          resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False) -> None:
+    """Train a U-Net to denoise; Ctrl-C keeps what was learned."""
+    if data != "mnist":
+        _fail(f"unknown data {data!r}; this version trains on: mnist")
+    if out.joinpath("checkpoint.safetensors").exists() and not resume:
+        _fail(f"{out} already holds a checkpoint; add --resume to go on from it, or choose another --out")
+    if minutes is None and steps is None and not resume:
+        minutes = 20.0
+    options = df.Options(batch=batch, precision="bfloat16" if bfloat16 else "float32")
+    try:
+        records = df.train(df.mnist("train", folder), minutes=minutes, steps=steps, out=out, options=options, seed=seed,
+                           resume=resume)
+        with tqdm(unit="step") as bar:
+            loss = None
+            for record in records:
+                bar.total = record.steps
+                loss = record.loss if loss is None else 0.98 * loss + 0.02 * record.loss
+                bar.set_postfix_str(f"loss {loss:.4f}, {record.rate:.0f} images/s", refresh=False)
+                bar.update(record.step - bar.n)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; go on with: diffusion train {data} --out {out} --resume", err=True)
+        raise typer.Exit(130) from None
+    except ERRORS as error:
+        _fail(error)
+    typer.echo(f"wrote {out / 'checkpoint.safetensors'}; look at it with: diffusion sample {out} --out digits.png")
+
+
+@app.command()
+def sample(model: Model = None, out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("digits.png"),
+           index: Annotated[str, typer.Option(help="Which samples of the seed: 0-63, or 7.")] = "0-63",
+           label: Annotated[int | None, typer.Option(help="The class asked for; without it, the classes in turn.")] = None,
+           steps: Steps = 12, method: Method = "heun", guidance: Guidance = 0.5, seed: Seed = None) -> None:
+    """Draw samples into one picture. Sample i of a seed is always the same picture."""
+    first, last = _range(index)
+    count = last - first + 1
+    try:
+        net = df.load(model)
+        classes = net.config.classes
+        labels = torch.arange(first, last + 1) % classes if label is None else label
+        result = df.sample(net, count, label=labels, steps=steps, method=_method(method), guidance=guidance, seed=seed,
+                           first=first, grid=_grid(method, steps))
+    except ERRORS as error:
+        _fail(error)
+    columns = classes if label is None and first == 0 and count % classes == 0 else None
+    _write(df.plot.grid(result.samples, columns), out)
+    typer.echo(f"wrote {out}: samples {first} to {last} of seed {result.info['seed']}, {result.nfe:g} network evaluations "
+               f"each, {result.seconds:.1f} s")
+
+
+@app.command()
+def evaluate(model: Model = None, n: Annotated[int, typer.Option("-n", help="How many digits to draw.")] = 1000,
+             steps: Steps = 12, method: Method = "heun", guidance: Guidance = 0.5, seed: int = 0) -> None:
+    """Draw digits of each class and count how many the shipped classifier reads as asked."""
+    try:
+        typer.echo(df.evaluate(df.load(model), n, steps=steps, method=_method(method), guidance=guidance, seed=seed,
+                               grid=_grid(method, steps)))
+    except ERRORS as error:
+        _fail(error)
+
+
+def _method(name: str) -> df.Sampler:
+    if name not in METHODS:
+        _fail(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _grid(method: str, steps: int) -> df.Grid | None:
+    """ddpm walks down the course's 1000 discrete times, all of them or `steps` + 1."""
+    return df.Grid.discrete(df.linear_betas(), min(steps, 999)) if method == "ddpm" else None
+
+
+def _range(index: str) -> tuple[int, int]:
+    first, _, last = index.partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+        _fail(f"--index must be a number or a range such as 0-63, got {index!r}")
+    return int(first), int(last or first)
+
+
+def _write(ax, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ax.figure.savefig(path, dpi=120)
+
+
+def _fail(error) -> None:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,203 @@
+"""SDEs whose solution on a given path of W, or whose law, is known: as data, with their sources.
+
+The test suite measures methods against them. Ito unless stated; W starts at 0 and is (paths, times, noises).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+import sdekit as sk
+
+
+@dataclass(frozen=True)
+class Pathwise:
+    """`solution(t, W)` is X on the path W, with X(0) = x0: (paths, times), or (paths, times, dim) for a system.
+
+    strong   the order of Euler-Maruyama on it
+    noises   how many drive it
+    """
+
+    name: str
+    sde: sk.SDE
+    x0: Any
+    solution: Callable
+    source: str
+    strong: float = 0.5
+    noises: int = 1
+
+    def __repr__(self):
+        return self.name
+
+
+def _linear_drift(x, t, a):
+    return a * x
+
+
+def _linear_noise(x, t, b):
+    return b * x
+
+
+def _tanh_drift(x, t):
+    return -0.25 * x * (1.0 - x * x)
+
+
+def _tanh_noise(x, t):
+    return 0.5 * (1.0 - x * x)
+
+
+def _tanh_solution(t, W, x0=0.5):
+    grown = (1.0 + x0) * np.exp(W[..., 0])
+    return (grown + x0 - 1.0) / (grown + 1.0 - x0)
+
+
+def _wave_drift(x, t, p):
+    return -(p**2) * np.sin(x) * np.cos(x) ** 3
+
+
+def _wave_noise(x, t, p):
+    return p * np.cos(x) ** 2
+
+
+def _additive_drift(x, t, b):
+    return b / np.sqrt(1.0 + t) - x / (2.0 * (1.0 + t))
+
+
+def _additive_noise(x, t, a, b):
+    return a * b / np.sqrt(1.0 + t)
+
+
+def _sinh_drift(x, t):
+    return 0.5 * x
+
+
+def _sinh_noise(x, t):
+    return np.sqrt(1.0 + x * x)
+
+
+def _arsinh_drift(x, t):
+    return 0.5 * x + np.sqrt(x * x + 1.0)
+
+
+def _two_noises(x, t, b1, b2):
+    return b1 * x, b2 * x
+
+
+def _commutative_drift(x, t):
+    u, v = x
+    return -2.0 * u + v + 1.01 * u, u - 2.0 * v + 1.01 * v
+
+
+def _commutative_noise(x, t, b):
+    u, v = x
+    return (b * u, b * u, b * u, b * u), (b * v, b * v, b * v, b * v)
+
+
+def _commutative_solution(t, W, b=0.87):
+    """(1, 1) is an eigenvector of A = [[-2, 1], [1, -2]], of eigenvalue -1."""
+    x = np.exp((-1.0 + 1.01 - 2.0 * b**2) * t + b * W.sum(axis=-1))
+    return np.stack([x, x], axis=-1)
+
+
+KP = "Kloeden & Platen, Numerical Solution of Stochastic Differential Equations"
+
+linear = Pathwise(
+    "linear", sk.SDE(_linear_drift, _linear_noise, a=1.01, b=0.87), 0.5,
+    lambda t, W: 0.5 * np.exp((1.01 - 0.87**2 / 2) * t + 0.87 * W[..., 0]), KP + ", section 4.4; SciML SDEProblemLibrary, prob_sde_linear")
+tanh = Pathwise("tanh", sk.SDE(_tanh_drift, _tanh_noise), 0.5, _tanh_solution, KP + ", section 4.4")
+wave = Pathwise(
+    "wave", sk.SDE(_wave_drift, _wave_noise, p=0.1), 1.0, lambda t, W: np.arctan(0.1 * W[..., 0] + np.tan(1.0)),
+    KP + ", section 4.4; SciML SDEProblemLibrary, prob_sde_wave")
+additive = Pathwise(
+    "additive", sk.SDE(_additive_drift, _additive_noise, a=0.1, b=0.05), 1.0,
+    lambda t, W: (1.0 + 0.05 * (t + 0.1 * W[..., 0])) / np.sqrt(1.0 + t),
+    "SciML SDEProblemLibrary, prob_sde_additive", strong=1.0)
+sinh = Pathwise(
+    "sinh", sk.SDE(_sinh_drift, _sinh_noise), 0.5, lambda t, W: np.sinh(W[..., 0] + np.arcsinh(0.5)),
+    KP + ", section 4.4")
+arsinh = Pathwise(
+    "arsinh", sk.SDE(_arsinh_drift, _sinh_noise), 0.0, lambda t, W: np.sinh(t + W[..., 0]), KP + ", section 4.4; the weak test problem of Roessler 2010")
+two_noises = Pathwise(
+    "two noises", sk.SDE(_linear_drift, _two_noises, a=-0.02, b1=1.0, b2=2.0), 1.0,
+    lambda t, W: np.exp((-0.02 - 2.5) * t + W[..., 0] + 2.0 * W[..., 1]),
+    KP + ", section 4.4, with two noises", noises=2)
+commutative = Pathwise(
+    "commutative", sk.SDE(_commutative_drift, _commutative_noise, b=0.87), (1.0, 1.0), _commutative_solution,
+    "Roessler 2010", noises=4)
+
+PATHWISE = [linear, tanh, wave, additive, sinh, arsinh, two_noises, commutative]
+
+
+@dataclass(frozen=True)
+class Law:
+    """The exact law of a process from x0: X(t) = link(Y(t)) with Y Gaussian, by its mean m and covariance c.
+
+    Written out from the literature, not taken from the process's own methods.
+    """
+
+    process: sk.SDE
+    x0: float
+    mean: Callable  # E X(t)
+    variance: Callable  # Var X(t)
+    gaussian: Callable  # x -> y, under which X becomes Gaussian
+    gaussian_mean: Callable  # E Y(t)
+    gaussian_covariance: Callable  # Cov(Y(s), Y(t))
+    source: str
+
+    def __repr__(self):
+        return type(self.process).__name__
+
+    def cdf(self, x, t):
+        """P(X(t) <= x)."""
+        return ndtr((self.gaussian(x) - self.gaussian_mean(t)) / self.gaussian_covariance(t, t) ** 0.5)
+
+
+def _same(x):
+    return x
+
+
+def _brownian(mu=0.3, sigma=0.7, x0=1.5):
+    mean = lambda t: x0 + mu * t
+    covariance = lambda s, t: sigma**2 * np.minimum(s, t)
+    return Law(sk.BrownianMotion(mu, sigma), x0, mean, lambda t: covariance(t, t), _same, mean, covariance,
+               "Einstein 1905; Wiener 1923")
+
+
+def _gbm(mu=0.05, sigma=0.4, x0=100.0):
+    mean = lambda t: x0 * np.exp(mu * t)
+    variance = lambda t: x0**2 * np.exp(2 * mu * t) * (np.exp(sigma**2 * t) - 1)
+    return Law(sk.GeometricBrownianMotion(mu, sigma), x0, mean, variance, np.log,
+               lambda t: np.log(x0) + (mu - sigma**2 / 2) * t, lambda s, t: sigma**2 * np.minimum(s, t),
+               "Black & Scholes 1973")
+
+
+def _ou(k=1.3, m=-0.4, s=0.9, x0=2.0):
+    mean = lambda t: x0 * np.exp(-k * t) + m * (1 - np.exp(-k * t))
+    covariance = lambda t, u: s**2 / (2 * k) * (np.exp(-k * np.abs(t - u)) - np.exp(-k * (t + u)))
+    return Law(sk.OrnsteinUhlenbeck(k, m, s), x0, mean, lambda t: covariance(t, t), _same, mean, covariance,
+               "Uhlenbeck & Ornstein 1930")
+
+
+def _growth(a=0.6, s=0.5, x0=-1.0):
+    """dX = a X dt + s dW is the Ornstein-Uhlenbeck process with k = -a, m = 0."""
+    mean = lambda t: x0 * np.exp(a * t)
+    covariance = lambda t, u: s**2 / (2 * a) * (np.exp(a * (t + u)) - np.exp(a * np.abs(t - u)))
+    return Law(sk.LinearDrift(a, s), x0, mean, lambda t: covariance(t, t), _same, mean, covariance,
+               "Uhlenbeck & Ornstein 1930, the sign of the rate turned")
+
+
+LAWS = [_brownian(), _gbm(), _ou(), _growth()]
+
+
+def fine_increments(seed: int, paths: int, steps: int, noises: int = 1, t: float = 1.0):
+    """dW on `steps` equal steps, (paths, steps, noises)."""
+    return (t / steps) ** 0.5 * sk.normals(seed, paths=paths, steps=steps, components=noises)
+
+
+def coarse(dw, steps: int):
+    """The same path's increments on fewer steps: sums of neighbours."""
+    paths, fine, noises = dw.shape
+    return dw.reshape(paths, steps, fine // steps, noises).sum(axis=2)
