@@ -2,7 +2,7 @@
 
     python benchmarks/train_classifier.py
 
-    loss = cross entropy + (DECORRELATE / d) sum_{i != j} C_ij^2,    C: covariance of the features z in a batch
+    loss = cross entropy + (DECORRELATE / d) sum_{i != j} C_ij^2,    C: covariance of z over a batch
 
 It needs MNIST (fetched, or in the folder named by SDEKIT_MNIST) and about 15 minutes of one CPU core. The
 training set alone is learnt from; accuracy on the test set is printed after each epoch but chooses nothing:
@@ -11,8 +11,8 @@ little and gets a little noise, anew each time. Nesterov SGD, one cycle of the l
 2018). The printed SHA-256 goes into diffusion/networks/classifier.py.
 
 Two choices serve the metric, not the accuracy. Without the noise, an error of .02 that no eye sees costs 4
-times the floor. Without the penalty (Cogswell et al. 2016; Bardes et al. 2022, eq. 4) the features collapse onto
-the ten classes, nine directions holding 93% of their variance, and a score sees little else.
+times the floor. Without the penalty (Cogswell et al. 2016; Bardes, Ponce & LeCun 2022) the features z collapse
+onto the ten classes, nine directions holding 93% of their variance, and a score sees little else.
 """
 
 import argparse

@@ -5,7 +5,7 @@
     df.plot.grid(result.samples)
 """
 
-from diffusion import exact, plot
+from diffusion import exact, losses, plot
 from diffusion.checkpoint import load
 from diffusion.data import Images, mnist
 from diffusion.denoiser import Denoiser, Preconditioned, eps, score
@@ -21,5 +21,5 @@ from diffusion.training import Options, Record, train
 __all__ = [
     "EDM", "VP", "Denoiser", "Grid", "Images", "Options", "Preconditioned", "Record", "Samples", "UNetConfig",
     "classifier", "classifier_free", "ddpm", "eps", "evaluate", "exact", "flow_ode", "heun", "linear_betas", "load",
-    "mnist", "plot", "reverse_sde", "sample", "score", "train",
+    "losses", "mnist", "plot", "reverse_sde", "sample", "score", "train",
 ]

@@ -59,9 +59,10 @@ def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]
     try:
         with safe_open(path, framework="pt") as file:
             header = _header((file.metadata() or {}).get("diffusion", ""))
-            tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+            tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path} is not a whole checkpoint of this package ({error}); copy or train it again") from None
+        raise ValueError(f"{path} is not a whole checkpoint of this package ({error}); copy it or train "
+                         "it again") from None
     return header, tensors
 
 

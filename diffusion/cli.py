@@ -1,13 +1,14 @@
 """The command line: `diffusion train | sample | evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import torch
 import typer
 from tqdm import tqdm
 
 import diffusion as df
+from diffusion.sampling import Sampler
 
 app = typer.Typer(help="Train diffusion models, sample from them, measure what they make.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
@@ -26,10 +27,11 @@ def train(data: Annotated[str, typer.Argument(help="mnist.")] = "mnist",
           out: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = Path("runs/mnist"),
           minutes: Annotated[float | None, typer.Option(help="How long to train (20 if nothing is said).")] = None,
           steps: Annotated[int | None, typer.Option(help="How many steps to train instead.")] = None,
-          folder: Annotated[Path | None, typer.Option(help="Folder of the IDX files; else they are downloaded.")] = None,
+          folder: Annotated[Path | None, typer.Option(help="Folder of the IDX files, else downloaded.")] = None,
           batch: int = 64, seed: int = 0,
+          loss: Annotated[str, typer.Option(help="edm, or ddpm: algorithm 1 of Ho et al. 2020.")] = "edm",
           bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Faster where the processor has it.")] = False,
-          resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False) -> None:
+          resume: Annotated[bool, typer.Option("--resume", help="Go on from --out's checkpoint.")] = False) -> None:
     """Train a U-Net to denoise; Ctrl-C keeps what was learned."""
     if data != "mnist":
         _fail(f"unknown data {data!r}; this version trains on: mnist")
@@ -37,16 +39,16 @@ def train(data: Annotated[str, typer.Argument(help="mnist.")] = "mnist",
         _fail(f"{out} already holds a checkpoint; add --resume to go on from it, or choose another --out")
     if minutes is None and steps is None and not resume:
         minutes = 20.0
-    options = df.Options(batch=batch, precision="bfloat16" if bfloat16 else "float32")
     try:
+        options = df.Options(batch=batch, loss=loss, precision="bfloat16" if bfloat16 else "float32")
         records = df.train(df.mnist("train", folder), minutes=minutes, steps=steps, out=out, options=options, seed=seed,
                            resume=resume)
         with tqdm(unit="step") as bar:
-            loss = None
+            average = None
             for record in records:
                 bar.total = record.steps
-                loss = record.loss if loss is None else 0.98 * loss + 0.02 * record.loss
-                bar.set_postfix_str(f"loss {loss:.4f}, {record.rate:.0f} images/s", refresh=False)
+                average = record.loss if average is None else 0.98 * average + 0.02 * record.loss
+                bar.set_postfix_str(f"loss {average:.4f}, {record.rate:.0f} images/s", refresh=False)
                 bar.update(record.step - bar.n)
     except KeyboardInterrupt:
         typer.echo(f"stopped; go on with: diffusion train {data} --out {out} --resume", err=True)
@@ -59,7 +61,7 @@ def train(data: Annotated[str, typer.Argument(help="mnist.")] = "mnist",
 @app.command()
 def sample(model: Model = None, out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("digits.png"),
            index: Annotated[str, typer.Option(help="Which samples of the seed: 0-63, or 7.")] = "0-63",
-           label: Annotated[int | None, typer.Option(help="The class asked for; without it, the classes in turn.")] = None,
+           label: Annotated[int | None, typer.Option(help="The class asked for, else each in turn.")] = None,
            steps: Steps = 12, method: Method = "heun", guidance: Guidance = 0.5, seed: Seed = None) -> None:
     """Draw samples into one picture. Sample i of a seed is always the same picture."""
     first, last = _range(index)
@@ -74,8 +76,8 @@ def sample(model: Model = None, out: Annotated[Path, typer.Option(help="The pict
         _fail(error)
     columns = classes if label is None and first == 0 and count % classes == 0 else None
     _write(df.plot.grid(result.samples, columns), out)
-    typer.echo(f"wrote {out}: samples {first} to {last} of seed {result.info['seed']}, {result.nfe:g} network evaluations "
-               f"each, {result.seconds:.1f} s")
+    typer.echo(f"wrote {out}: samples {first} to {last} of seed {result.info['seed']}, {result.nfe:g} network "
+               f"evaluations each, {result.seconds:.1f} s")
 
 
 @app.command()
@@ -89,7 +91,7 @@ def evaluate(model: Model = None, n: Annotated[int, typer.Option("-n", help="How
         _fail(error)
 
 
-def _method(name: str) -> df.Sampler:
+def _method(name: str) -> Sampler:
     if name not in METHODS:
         _fail(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
     return METHODS[name]
@@ -112,7 +114,7 @@ def _write(ax, path: Path) -> None:
     ax.figure.savefig(path, dpi=120)
 
 
-def _fail(error) -> None:
+def _fail(error) -> NoReturn:
     typer.echo(f"error: {error}", err=True)
     raise typer.Exit(2)
 

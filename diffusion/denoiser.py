@@ -64,6 +64,9 @@ class Preconditioned(nn.Module):
     """
 
     LOG_LEVEL = 7.0
+    center: Tensor
+    config: Any
+    header: Any = None  # of the checkpoint that it was loaded from
 
     def __init__(self, net: nn.Module, center: Tensor, spread: float):
         super().__init__()

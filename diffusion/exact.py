@@ -1,6 +1,5 @@
 """Denoisers in closed form: first-class models, against which samplers are measured."""
 
-import torch
 from torch import Tensor
 
 from diffusion.denoiser import column

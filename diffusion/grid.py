@@ -54,7 +54,7 @@ class Grid:
 
     @classmethod
     def discrete(cls, betas: np.ndarray, steps: int | None = None) -> "Grid":
-        """Times T, ..., 1 of the walk x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps; every one, or `steps` + 1 of them."""
+        """Times T, ..., 1 of the walk x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps: all, or `steps` + 1."""
         kept = np.cumprod(1 - np.asarray(betas, float))  # alpha_t^2, t = 1 ... T
         times = np.arange(len(kept), 0, -1)
         if steps is not None:

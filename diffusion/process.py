@@ -9,6 +9,7 @@ at a time.
 import math
 
 import numpy as np
+
 import sdekit as sk
 
 
@@ -81,5 +82,6 @@ Process = VP | EDM
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> np.ndarray:
     """beta_1 ... beta_T of the discrete walk x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps (Ho et al. 2020, 4)."""
     if steps < 1 or not 0 < first <= last < 1:
-        raise ValueError(f"betas need steps >= 1 and 0 < first <= last < 1, got steps={steps}, first={first}, last={last}")
+        raise ValueError(f"betas need steps >= 1 and 0 < first <= last < 1, got steps={steps}, first={first}, "
+                         f"last={last}")
     return np.linspace(first, last, steps)

@@ -10,21 +10,22 @@ Sample i is named by (seed, i): its noise depends on nothing else, not on the ba
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import sdekit as sk
 import torch
-from sdekit.noise import check_seed, key, whole
-from sdekit.torch_engine import normals
 from torch import Tensor
 from tqdm import tqdm
 
+import sdekit as sk
 from diffusion.denoiser import Denoiser
 from diffusion.grid import Grid, Level, default_grid
 from diffusion.guidance import classifier_free
 from diffusion.process import Process
+from sdekit.noise import check_seed, key, whole
+from sdekit.torch_engine import normals
 
 START, STEPS = 1, 0  # streams: of the first noise, and of the noise of the steps
 Denoise = Callable[[Tensor, Level], Tensor]
@@ -46,7 +47,7 @@ def stepwise(name: str, step: Callable) -> Sampler:
     """The sampler that takes one `step` after another."""
     def solve(denoise: Denoise, x: Tensor, grid: Grid, seed: int, first: int) -> Iterator[Tensor]:
         for n, (t, s) in enumerate(pairwise(grid)):
-            x = step(denoise, x, t, s, lambda n=n: standard_normal(x.shape, seed, STEPS, first, n))
+            x = step(denoise, x, t, s, partial(standard_normal, x.shape, seed, STEPS, first, n))
             yield x
 
     return Sampler(name, solve)
@@ -137,7 +138,7 @@ def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tenso
            interval: tuple[float, float] = (0.5, 8.0), process: Process | None = None, grid: Grid | None = None,
            shape: Sequence[int] | None = None, close: bool = True, keep: bool = False, batch: int = 256,
            progress: bool | None = None) -> Samples:
-    """Draw n samples from a denoiser: x at the grid's first level from N(alpha m, (alpha^2 s^2 + sigma^2) I), then down.
+    """Draw n samples from a denoiser: x from N(alpha m, (alpha^2 s^2 + sigma^2) I) at the first level, then down.
 
     denoiser        D(x, alpha, sigma, condition), trained or exact
     label           the class asked for: one for all, or one a sample; None for no condition
@@ -188,9 +189,9 @@ def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tenso
             z = standard_normal((count, *shape), seed, START, first + begin, 0).to(device)
             x = top.alpha * center + (top.alpha**2 * spread**2 + top.sigma**2) ** 0.5 * z
             states = [x]
-            for x in method.solve(denoise, x, grid, seed, first + begin):
+            for state in method.solve(denoise, x, grid, seed, first + begin):
                 bar.update(count)
-                states = [*states, x] if keep else [x]
+                states = [*states, state] if keep else [state]
             end = grid.levels[-1]
             states.append(denoise(states[-1], end) if close else states[-1])
             done.append(states[-1].float().cpu())

@@ -1,9 +1,7 @@
-"""Learning the denoiser: minimise E |F - target|^2 over pictures, noise and noise levels.
+"""Learning the denoiser by stochastic gradients; the weights that are kept are a running average (EMA).
 
-One generator, `train`, yields a record per step. Noise levels are drawn stratified from
-ln sigma ~ N(0.3, 1.4^2): the class of a digit is decided at sigma from 1.5 to 10, which the usual N(-1.2, 1.2^2)
-hardly visits. Labels are dropped at random, so that one network learns both D(x, y) and D(x, none), as
-classifier-free guidance needs (Ho & Salimans 2022).
+One generator, `train`, yields a record per step. Labels are dropped at random, so that one network learns both
+D(x, y) and D(x, none), as classifier-free guidance needs (Ho & Salimans 2022).
 
 The numbers drawn at step k depend on (seed, k) alone: a run that was stopped resumes from its checkpoint as if
 it had not been.
@@ -22,22 +20,40 @@ from torch import Tensor
 from diffusion import checkpoint
 from diffusion.data import Images
 from diffusion.denoiser import Preconditioned
+from diffusion.losses import LOSSES
 from diffusion.networks.unet import UNetConfig
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a network is trained. `precision` "bfloat16" is faster where the processor has it (AMX, GPUs)."""
+    """How a network is trained.
+
+    batch, learning_rate   Adam's, with betas (0.9, 0.99)
+    loss         "edm" or "ddpm": see `diffusion.losses`
+    drop_label   how often a picture's label is replaced by "none"
+    warm_up      steps over which the learning rate grows; over the last `decay` of the run it falls to 0
+    clip         bound on the gradient's norm
+    averaging    the share of the run that the average of the weights looks back on
+    precision    "float32", or "bfloat16", faster where the processor has it (AMX, GPUs)
+    """
 
     batch: int = 64
     learning_rate: float = 2e-3
-    log_sigma: tuple[float, float] = (0.3, 1.4)
+    loss: str = "edm"
     drop_label: float = 0.15
     warm_up: int = 200
     decay: float = 0.4
     clip: float = 1.0
     averaging: float = 0.05
     precision: str = "float32"
+
+    def __post_init__(self):
+        for name, allowed in (("loss", tuple(LOSSES)), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        for name in ("batch", "learning_rate", "warm_up", "decay", "clip", "averaging"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -137,17 +153,11 @@ def _step(model: Preconditioned, adam, data: Images, seed: int, step: int, optio
     device = model.center.device
     random = torch.Generator().manual_seed(seed * 2**32 + step)
     some = data.subset(_indices(len(data), options.batch, seed, step).numpy())
-    x0, label, batch = some.tensor(), torch.from_numpy(some.labels).long(), len(some)
-    mean, deviation = options.log_sigma
-    u = (torch.arange(batch) + torch.rand(batch, generator=random)) / batch  # one noise level in each stratum
-    sigma = (mean + deviation * torch.special.ndtri(u[torch.randperm(batch, generator=random)])).exp()
-    dropped = torch.rand(batch, generator=random) < options.drop_label
-    label = torch.where(dropped, model.config.classes, label)
-    noise = torch.randn(x0.shape, generator=random)
-    x0, sigma, noise, label = (v.to(device) for v in (x0, sigma, noise, label))
-    half = options.precision == "bfloat16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        loss = model.loss(x0, sigma, noise, label)
+    x0, label = some.tensor().to(device), torch.from_numpy(some.labels).long()
+    dropped = torch.rand(len(some), generator=random) < options.drop_label
+    label = torch.where(dropped, torch.tensor(model.config.classes), label).to(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
+        loss = LOSSES[options.loss]()(model, x0, label, random)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise FloatingPointError(f"the loss is {value} at step {step + 1}; the last checkpoint is kept. "

@@ -48,8 +48,8 @@ def random_motion() -> None:
     gbm = sk.GeometricBrownianMotion(mu=0.05, sigma=0.2)
     paths = sk.simulate(gbm, x0=100.0, t=1.0, steps=252, paths=10_000, seed=3)
     error = paths.std()[-1] / len(paths) ** 0.5
-    write(fan(paths, lines=8), "gbm.png", f"10,000 stock prices over a year; mean {paths.mean()[-1]:.2f} ± {error:.2f}, "
-                                          f"exactly {gbm.mean(100.0, 1.0):.2f}")
+    about = f"mean {paths.mean()[-1]:.2f} ± {error:.2f}, exactly {gbm.mean(100.0, 1.0):.2f}"
+    write(fan(paths, lines=8), "gbm.png", f"10,000 stock prices over a year; {about}")
 
 
 def speed() -> None:
@@ -60,8 +60,8 @@ def speed() -> None:
     seconds = [timed(lambda: sk.simulate(gbm, paths=100_000, **work)) for _ in range(5)]
     loop = [timed(numpy_loop) for _ in range(3)]
     rate, reference = 50 / np.median(seconds), 50 / np.median(loop)
-    print(f"  speed      {rate:,.0f} M path-steps/s: 100,000 stock prices x 500 Euler steps in {np.median(seconds):.2f} s "
-          f"(a loop in NumPy: {reference:,.0f} M/s)")
+    print(f"  speed      {rate:,.0f} M path-steps/s: 100,000 stock prices x 500 Euler steps in "
+          f"{np.median(seconds):.2f} s (a loop in NumPy: {reference:,.0f} M/s)")
 
 
 def numpy_loop(paths: int = 100_000, steps: int = 500) -> np.ndarray:
@@ -80,14 +80,15 @@ def digits() -> None:
     digit = strip.samples[1]
 
     times = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 1.0])
-    forward = sk.simulate(df.VP(), digit[None].double(), t=1.0, steps=200, seed=5, save=times).x[0]  # (times, 1, 28, 28)
+    forward = sk.simulate(df.VP(), digit[None].double(), t=1.0, steps=200, seed=5, save=times).x[0]
     ax = df.plot.grid(forward, columns=len(times), titles=[f"t = {t:g}" for t in times])
     write(ax, "noising.png", "a digit as the variance-preserving SDE turns it into noise")
 
     shown = [0, 4, 6, 7, 8, 9, 10, 12]
     sigmas = [strip.grid.levels[i].sigma for i in shown]
     states = torch.stack([strip.trajectory[i] / max(1.0, s) for i, s in zip(shown, sigmas)] + [strip.samples])
-    ax = df.plot.grid(states.transpose(0, 1).flatten(0, 1), columns=9, titles=[f"σ = {s:.2g}" for s in sigmas] + ["digit"])
+    titles = [f"σ = {s:.2g}" for s in sigmas] + ["digit"]
+    ax = df.plot.grid(states.transpose(0, 1).flatten(0, 1), columns=9, titles=titles)
     write(ax, "denoising.png", "four digits out of noise, as the sampler goes (each state divided by its noise level)")
 
     result = df.sample(model, 100, label=torch.arange(100) // 10, steps=12, guidance=0.5, seed=0)

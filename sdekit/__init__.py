@@ -1,7 +1,8 @@
 """Stochastic differential equations: a user's own drift and diffusion, simulated at the speed of the hardware.
 
     import sdekit as sk
-    paths = sk.simulate(sk.GeometricBrownianMotion(mu=0.05, sigma=0.2), x0=100.0, t=1.0, steps=252, paths=10_000, seed=7)
+    gbm = sk.GeometricBrownianMotion(mu=0.05, sigma=0.2)
+    paths = sk.simulate(gbm, x0=100.0, t=1.0, steps=252, paths=10_000, seed=7)
 """
 
 from sdekit.methods import Method, euler_maruyama, exact

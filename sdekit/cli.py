@@ -11,7 +11,7 @@ import sdekit as sk
 
 app = typer.Typer(help="Simulate stochastic differential equations.", no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False)
-simulate = typer.Typer(help="Simulate paths of a process; print what they do, and plot or keep them.", no_args_is_help=True)
+simulate = typer.Typer(help="Simulate paths of a process; say what they do; plot or keep them.", no_args_is_help=True)
 app.add_typer(simulate, name="simulate")
 
 End = Annotated[float, typer.Option("-T", "--time", help="End time; paths start at 0.")]
@@ -30,30 +30,33 @@ def main() -> None:
 
 
 @simulate.command()
-def brownian(x0: float = 0.0, mu: float = 0.0, sigma: float = 1.0, end: End = 1.0, steps: Steps = 1000, paths: Count = 1000,
-             seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None, out: Out = None) -> None:
+def brownian(x0: float = 0.0, mu: float = 0.0, sigma: float = 1.0, end: End = 1.0, steps: Steps = 1000,
+             paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False,
+             plot: Plot = None, out: Out = None) -> None:
     """Brownian motion, dX = mu dt + sigma dW."""
     _run(lambda: sk.BrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
 
 
 @simulate.command()
-def drift(x0: float = 10.0, a: float = 0.1, sigma: float = 1.0, end: End = 10.0, steps: Steps = 1000, paths: Count = 1000,
-          seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None, out: Out = None) -> None:
+def drift(x0: float = 10.0, a: float = 0.1, sigma: float = 1.0, end: End = 10.0, steps: Steps = 1000,
+          paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None,
+          out: Out = None) -> None:
     """Linear drift, dX = a X dt + sigma dW."""
     _run(lambda: sk.LinearDrift(a, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
 
 
 @simulate.command()
-def gbm(x0: float = 100.0, mu: float = 0.05, sigma: float = 0.2, end: End = 1.0, steps: Steps = 252, paths: Count = 1000,
-        seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None, out: Out = None) -> None:
+def gbm(x0: float = 100.0, mu: float = 0.05, sigma: float = 0.2, end: End = 1.0, steps: Steps = 252,
+        paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None,
+        out: Out = None) -> None:
     """Geometric Brownian motion, dS = mu S dt + sigma S dW."""
     _run(lambda: sk.GeometricBrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
 
 
 @simulate.command()
-def ou(x0: float = 1.0, kappa: float = 1.0, theta: float = 0.0, sigma: float = 1.0, end: End = 5.0, steps: Steps = 500,
-       paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None,
-       out: Out = None) -> None:
+def ou(x0: float = 1.0, kappa: float = 1.0, theta: float = 0.0, sigma: float = 1.0, end: End = 5.0,
+       steps: Steps = 500, paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False,
+       plot: Plot = None, out: Out = None) -> None:
     """Ornstein-Uhlenbeck, dX = kappa (theta - X) dt + sigma dW."""
     _run(lambda: sk.OrnsteinUhlenbeck(kappa, theta, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
 
@@ -70,8 +73,8 @@ def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
     typer.echo(result)
     low, median, high = (q[-1] for q in result.quantile([0.05, 0.5, 0.95]))
     error = result.std()[-1] / np.sqrt(max(1, paths - 1))
-    typer.echo(f"at t = {result.t[-1]:g}: mean {result.mean()[-1]:.6g} ± {error:.2g} (standard error), sd {result.std()[-1]:.6g}, "
-               f"5% {low:.6g}, median {median:.6g}, 95% {high:.6g}")
+    typer.echo(f"at t = {result.t[-1]:g}: mean {result.mean()[-1]:.6g} ± {error:.2g} (standard error), "
+               f"sd {result.std()[-1]:.6g}, 5% {low:.6g}, median {median:.6g}, 95% {high:.6g}")
     typer.echo(f"{paths * steps / seconds / 1e6:.1f} M path-steps/s, {seconds:.2f} s")
     if out:
         typer.echo(f"wrote {result.save(out)}")
@@ -79,7 +82,9 @@ def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
         import matplotlib
         matplotlib.use("Agg")
         plot.parent.mkdir(parents=True, exist_ok=True)
-        result.plot().figure.savefig(plot, dpi=120)
+        figure = result.plot().get_figure(root=True)
+        assert figure is not None
+        figure.savefig(plot, dpi=120)
         typer.echo(f"wrote {plot}")
 
 

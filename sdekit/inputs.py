@@ -1,7 +1,6 @@
 """What was asked for, checked: the grid of times, the times to keep, the start, given increments."""
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -43,15 +42,15 @@ def start(x0, paths: int | None) -> Start:
         paths = whole("paths", paths, MAX_PATHS + 1, start=1)
     if len(sizes) > 1 or (sizes and paths not in (None, *sizes)):
         raise ValueError(f"x0 holds {' and '.join(map(str, sorted(sizes)))} values"
-                         f"{'' if paths is None else f', but paths={paths}'}; give one value for all paths, or one each")
+                         f"{'' if paths is None else f', but paths={paths}'}; give one for all paths, or one each")
     return Start(components, paths or max(sizes, default=1), scalar, tensor=False)
 
 
 def _component(value, name: str) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype.kind not in "iuf" or array.ndim > 1 or (array.ndim == 0 and not isinstance(value, Real | np.ndarray)):
-        hint = "a system's components go in a tuple: x0=(100.0, 0.04)" if isinstance(value, list) or array.ndim > 1 else \
-            "give a number, an array (paths,), a tuple of these, or a torch tensor"
+    if array.dtype.kind not in "iuf" or array.ndim > 1:
+        hint = ("give a number, an array (paths,), a tuple of these, or a torch tensor" if array.ndim < 2 else
+                "a system's components go in a tuple: x0=(100.0, 0.04)")
         raise TypeError(f"{name} must be real numbers, one or one a path; got {_brief(value)}; {hint}")
     array = np.atleast_1d(array.astype(float))
     if not array.size:
@@ -88,7 +87,8 @@ def time_grid(t, steps: int | None) -> np.ndarray:
         raise ValueError(f"times must be finite, got {_brief(t)}")
     if times.ndim == 1 and len(times) > 2:
         if steps is not None and steps != len(times) - 1:
-            raise ValueError(f"t is a grid of {len(times) - 1} steps, but steps={steps}; leave steps out, or give t's ends")
+            raise ValueError(f"t is a grid of {len(times) - 1} steps, but steps={steps}; leave steps out, or give the "
+                             "two ends as t")
     else:
         begin, end = (0.0, float(times)) if times.ndim == 0 else times.tolist()
         if end <= begin:
@@ -98,7 +98,8 @@ def time_grid(t, steps: int | None) -> np.ndarray:
         times = np.linspace(begin, end, whole("steps", steps, MAX_STEPS, start=1) + 1)
     if not (np.diff(times) > 0).all():
         n = int(np.argmin(np.diff(times) > 0))
-        raise ValueError(f"the times of the grid must increase, but t[{n}] = {times[n]} and t[{n + 1}] = {times[n + 1]}")
+        raise ValueError(f"the times of the grid must increase, but t[{n}] = {times[n]} and "
+                         f"t[{n + 1}] = {times[n + 1]}")
     return times
 
 

@@ -67,8 +67,8 @@ def namespace(module: object, name: str, **renamed: Callable) -> Callable[[objec
         def __getattr__(self, attribute: str):
             found = renamed.get(attribute, getattr(module, attribute, None))
             if found is None:
-                raise AttributeError(f"np.{attribute} (or math.{attribute}) has no counterpart in {name}; write it with "
-                                     "elementary functions, or choose another backend")
+                raise AttributeError(f"np.{attribute} (or math.{attribute}) has no counterpart in {name}; write it "
+                                     "with elementary functions, or choose another backend")
             return found
 
     bound = Bound()

@@ -29,6 +29,7 @@ class Method:
 
 def _euler_maruyama(c: Coefficients) -> Callable:
     f, g, add, scale, dot = c.f, c.g, c.add, c.scale, c.dot
+    assert g is not None, "simulate() takes SDEs only"
 
     def step(x, t, h, dw, p):
         return add(add(x, scale(h, f(x, t, p))), dot(g(x, t, p), dw))
@@ -38,6 +39,7 @@ def _euler_maruyama(c: Coefficients) -> Callable:
 
 def _exact(c: Coefficients) -> Callable:
     transition, scale = c.exact, c.scale
+    assert transition is not None, "simulate() gives this method only to processes that have it"
 
     def step(x, t, h, dw, p):
         return transition(x, t, h, scale(1.0 / h**0.5, dw), p)

@@ -9,6 +9,7 @@ past the last path are computed and not kept, so that a path's numbers do not de
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -54,7 +55,7 @@ _BITCASTS = {noise.bits: _bitcast(types.float64, types.int64, ir.IntType(64)),
 
 # Division by zero gives infinity as in NumPy, and `contract` allows fused multiply-adds: both are needed for vector
 # code. The other fast-math flags are not set: infinities and NaN of the user's functions stay visible.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @njit
@@ -72,7 +73,8 @@ def compiled(function: Callable) -> Callable:
 
     def finish(copy: Callable) -> Callable:
         small = copy.__globals__.get("__name__", noise.__name__) == noise.__name__  # written functions have no name
-        return njit(**_OPTIONS, **({"inline": "always"} if small else {"forceinline": True}))(copy)
+        options: dict[str, Any] = {"inline": "always"} if small else {"forceinline": True}
+        return njit(**_OPTIONS, **options)(copy)
 
     def replace(value):
         if isinstance(value, FunctionType):
@@ -94,8 +96,8 @@ def kernel(step: Callable, dim: int, noises: int, given: bool) -> Callable:
         draw = written("k0, k1, path, half, W, row, n, m",
                        "return " + as_tuple(f"(W[row, n, {j}], W[row, m, {j}])" for j in range(noises)))
     else:
-        draw = written("k0, k1, path, half, W, row, n, m",
-                       "return " + as_tuple(f"pair(k0, k1, path, {j}, half, 0)" for j in range(noises)), pair=noise.pair)
+        pairs = as_tuple(f"pair(k0, k1, path, {j}, half, 0)" for j in range(noises))
+        draw = written("k0, k1, path, half, W, row, n, m", "return " + pairs, pair=noise.pair)
     first, second = (written("z, r", "return " + as_tuple(f"r * z[{j}][{k}]" for j in range(noises))) for k in (0, 1))
 
     def keep(out, s, row0, width, X):
@@ -104,7 +106,7 @@ def kernel(step: Callable, dim: int, noises: int, given: bool) -> Callable:
                 out[s, k, row0 + i] = X[k, i]
 
     def run(begin, end, paths, path0, k0, k1, x0, p, t, h, root, save, W, out, fault, stop):
-        _wide_vectors()
+        _wide_vectors()  # pyright: ignore[reportCallIssue]
         X, Y = np.empty((dim, LANES)), np.empty((dim, LANES))
         odd, even, before = np.empty(LANES), np.empty(LANES), np.empty(LANES)
         steps = len(h)

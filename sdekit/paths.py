@@ -53,7 +53,7 @@ class Paths:
         return self._values().std(axis=0)
 
     def quantile(self, q) -> np.ndarray:
-        """The quantiles over the paths at each saved time: (times, ...) for a number, (len(q), times, ...) for several."""
+        """Quantiles over the paths at each saved time: (times, ...) for one q, (len(q), times, ...) for several."""
         q = np.asarray(q, float)
         if not ((q >= 0) & (q <= 1)).all():
             raise ValueError(f"quantiles are asked for by probabilities from 0 to 1, got {q}; for 5% write 0.05")

@@ -11,6 +11,7 @@ What the functions return says what the SDE is:
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -81,7 +82,7 @@ def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable)
             raise TypeError(f"no function takes the parameter {name!r}; they take {sorted(taken) or 'none'}")
         if not isinstance(value, Real) or isinstance(value, bool):
             raise TypeError(f"the parameter {name} must be a real number, got {value!r} ({type(value).__name__})")
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             raise ValueError(f"the parameter {name} must be finite, got {value}")
     object.__setattr__(equation, "parameters", MappingProxyType({k: float(v) for k, v in parameters.items()}))
 
@@ -178,5 +179,5 @@ def _check_numbers(name: str, values: tuple, x, t) -> None:
         if not isinstance(value, Real) and not (isinstance(value, np.ndarray) and value.ndim == 0):
             raise TypeError(f"{name} must return numbers (tuples of them for a system), got {type(value).__name__} "
                             f"{value!r}")
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             raise ValueError(f"{name} is {value} at the start, x={x!r}, t={t!r}; it must be finite there")

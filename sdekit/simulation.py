@@ -21,7 +21,6 @@ from sdekit.paths import Paths
 from sdekit.run import NonFinite, Run
 from sdekit.sde import ODE, SDE, Structure, noise_free, structure, takes
 
-
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
 BACKENDS = ("auto", "numpy", "numba", "torch")
 
@@ -172,8 +171,8 @@ def _backend(asked: str, equation, begin: Start, shape: Structure, run: Run, dev
         return asked
     fault = _array_fault(equation, begin, shape, run.grid[0])
     if asked == "numpy" and fault:
-        raise TypeError(f"the functions do not work on arrays of paths, as backend='numpy' needs: {fault}. Write `if` on the "
-                        "state as np.where, or use backend='numba', which runs path by path") from fault
+        raise TypeError(f"the functions do not work on arrays of paths, as backend='numpy' needs: {fault}. Write "
+                        "`if` on the state as np.where, or use backend='numba', which runs path by path") from fault
     small = run.paths * run.steps * (shape.dim + shape.noises) < COMPILE_ABOVE
     return "numpy" if asked == "numpy" or (small and not fault) else "numba"
 
@@ -201,9 +200,9 @@ def _check_memory(run: Run, begin: Start, shape: Structure) -> None:
     each = begin.components[0].nbytes // run.paths if begin.tensor else 8 * shape.dim
     need, free = run.paths * len(run.save) * each, psutil.virtual_memory().available
     if need > 0.9 * free:
-        raise MemoryError(f"the result would take {need / 2**30:,.1f} GiB ({run.paths:,} paths x {len(run.save):,} times x "
-                          f"{each} bytes) and {free / 2**30:,.1f} GiB are free; save fewer times (save='final' or "
-                          f"save=11), or fewer paths at once (first= goes on where the last call ended)")
+        raise MemoryError(f"the result would take {need / 2**30:,.1f} GiB ({run.paths:,} paths x {len(run.save):,} "
+                          f"times x {each} bytes) and {free / 2**30:,.1f} GiB are free; save fewer times "
+                          f"(save='final' or save=11), or take the paths in several calls with first=")
 
 
 def _report(fault: NonFinite, backend, step: Callable, shape: Structure, run: Run, origin) -> FloatingPointError:
@@ -219,9 +218,9 @@ def _report(fault: NonFinite, backend, step: Callable, shape: Structure, run: Ru
             before = f"; the step before it was x = {', '.join(map(str, out[n - 1, :, 0].tolist()))}"
     again = f", seed={origin['seed']}, first={run.first + path}" if "seed" in origin else ""
     return FloatingPointError(
-        f"path {path} is not finite after step {n} of {run.steps}, at t = {run.grid[n]}{before}. To see it come: the same "
-        f"call with t=({run.grid[0]}, {run.grid[max(n - 1, 1)]}), steps={max(n - 1, 1)}, paths=1{again}, backend={backend!r}. "
-        "Smaller steps, or coefficients that keep the state in its domain, may help")
+        f"path {path} is not finite after step {n} of {run.steps}, at t = {run.grid[n]}{before}. To see it come: the "
+        f"same call with t=({run.grid[0]}, {run.grid[max(n - 1, 1)]}), steps={max(n - 1, 1)}, paths=1{again}, "
+        f"backend={backend!r}. Smaller steps, or coefficients that keep the state in its domain, may help")
 
 
 def _processors() -> int:

@@ -15,26 +15,25 @@ from sdekit.array_engine import march
 from sdekit.maths import namespace, rebind
 from sdekit.run import Run
 
+_RENAMED = {"power": "pow", "absolute": "abs", "fabs": "abs"}
+
 
 class _Torch:
     """torch's functions under NumPy's names; numbers among the arguments become tensors."""
 
-    _names = {"power": "pow", "absolute": "abs", "fabs": "abs"}
-
     def __getattr__(self, name: str):
-        function, plain = getattr(torch, self._names.get(name, name), None), getattr(np, name, getattr(math, name, None))
-        if not callable(function):
-            return function if function is not None else plain
-        if isinstance(function, type):
-            return None
+        function = getattr(torch, _RENAMED.get(name, name), None)
+        plain = getattr(np, name, None) or getattr(math, name, None)
+        if not callable(function) or not callable(plain) or isinstance(function, type):
+            return plain if isinstance(plain, float) else None  # np.pi; but no np function that would leave torch
 
         def call(*args, **options):
             tensors = [a for a in args if isinstance(a, torch.Tensor)]
             if not tensors:
                 return plain(*args, **options)
             like = next((a for a in tensors if a.is_floating_point()), tensors[0])
-            return function(*(a if isinstance(a, torch.Tensor) else torch.as_tensor(a, dtype=like.dtype, device=like.device)
-                              for a in args), **options)
+            number = {"dtype": like.dtype, "device": like.device}
+            return function(*(a if torch.is_tensor(a) else torch.as_tensor(a, **number) for a in args), **options)
 
         return call
 
@@ -70,8 +69,8 @@ def run_torch(step: Callable, run: Run, tensor: bool, device, tick: Callable[[in
 
 
 def _finite(x: tuple) -> int | None:
-    good = sum(0.0 * c for c in x).isfinite()
-    return None if bool(good.all()) else int(good.flatten(1).all(1).int().argmin() if good.ndim > 1 else good.int().argmin())
+    good = torch.stack([c.isfinite() for c in x]).all(0).reshape(len(x[0]), -1).all(1)
+    return None if bool(good.all()) else int(good.int().argmin())
 
 
 def _increments(run: Run, x: torch.Tensor) -> Callable[[int, float], tuple]:

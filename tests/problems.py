@@ -201,3 +201,46 @@ def coarse(dw, steps: int):
     """The same path's increments on fewer steps: sums of neighbours."""
     paths, fine, noises = dw.shape
     return dw.reshape(paths, steps, fine // steps, noises).sum(axis=2)
+
+
+def _bump_drift(x, t, a):
+    return a * np.sin(t) - x * np.exp(-x * x)
+
+
+def _bump_noise(x, t, s):
+    return s + 0.1 * np.exp(-x * x)
+
+
+def _whirl_drift(x, t, a, k):
+    u, v = x
+    return -k * v - a * u * np.exp(-u * u), k * u + 0.1 * t
+
+
+def _whirl_noise(x, t, s):
+    u, v = x
+    return (s, 0.1 * np.cos(v), -0.2), (0.3 * np.sin(u), 0.5 * s, 0.1 * t)
+
+
+#: Smooth and bounded, with exp and the time in both functions: one number, and a 2 x 3 matrix without symmetry.
+bump = sk.SDE(_bump_drift, _bump_noise, a=0.7, s=0.4)
+whirl = sk.SDE(_whirl_drift, _whirl_noise, a=0.6, k=1.5, s=0.4)
+
+
+def euler_path(sde: sk.SDE, x0, grid, dw):
+    """Euler-Maruyama as the textbook writes it: X' = X + f h + G dW; (paths, times) or (paths, times, dim)."""
+    scalar = not isinstance(x0, tuple)
+    of = lambda f: {k: v for k, v in sde.parameters.items() if k in f.__code__.co_varnames[:f.__code__.co_argcount]}
+    x = np.stack([np.broadcast_to(c, len(dw)).astype(float) for c in ((x0,) if scalar else x0)])
+    states = [x]
+    for n, t in enumerate(grid[:-1]):
+        at = x[0] if scalar else tuple(x)
+        f, g = sde.drift(at, t, **of(sde.drift)), sde.diffusion(at, t, **of(sde.diffusion))
+        f, rows = ((f,), (g,)) if scalar else (f, g)
+        new = []
+        for i, row in enumerate(rows):
+            noise = sum(b * dw[:, n, j] for j, b in enumerate(row)) if isinstance(row, tuple) else row * dw[:, n, i]
+            new.append(x[i] + f[i] * (grid[n + 1] - t) + noise)
+        x = np.stack([np.broadcast_to(c, len(dw)) for c in new])
+        states.append(x)
+    values = np.stack(states, axis=-1)  # (dim, paths, times)
+    return values[0] if scalar else np.moveaxis(values, 0, -1)

@@ -8,6 +8,7 @@ way up. Layout after Ronneberger et al. 2015; one self-attention at the lowest s
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -57,12 +58,13 @@ class UNet(nn.Module):
             return nn.ModuleList(Block(width, embedding) for _ in range(config.blocks))
 
         self.down = nn.ModuleList(blocks(w) for w in widths)
-        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.middle = nn.ModuleList([Attention(widths[-1]), Block(widths[-1], embedding)])
         self.up = nn.ModuleList(blocks(w) for w in widths)
-        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:]))
-        self.out = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], pixels, 3, padding=1))
-        nn.init.zeros_(self.out[-1].weight)  # F = 0 at the start: the denoiser begins as the Gaussian's own
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
+        last = nn.Conv2d(widths[0], pixels, 3, padding=1)
+        self.out = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last)
+        nn.init.zeros_(last.weight)  # F = 0 at the start: the denoiser begins as the Gaussian's own
 
     def forward(self, u: Tensor, c: Tensor, label: Tensor) -> Tensor:
         e = F.silu(self.level(c) + self.label(label))  # (batch, embedding)
@@ -70,21 +72,28 @@ class UNet(nn.Module):
         skips = []
         for i, stage in enumerate(self.down):
             h = self.shrink[i - 1](h) if i else h
-            for block in stage:
-                h = block(h, e)
+            h = through(stage, h, e)
             skips.append(h)
         attention, block = self.middle
         h = block(attention(h), e)
         for i in reversed(range(len(self.up))):
             h = h + skips[i]
-            for block in self.up[i]:
-                h = block(h, e)
+            h = through(self.up[i], h, e)
             h = self.grow[i - 1](h) if i else h
         return F.pixel_shuffle(self.out(h), self.config.patch)
 
 
+def through(blocks: nn.Module, h: Tensor, e: Tensor) -> Tensor:
+    """h after every one of the blocks."""
+    for block in blocks.children():
+        h = block(h, e)
+    return h
+
+
 class NoiseLevel(nn.Module):
     """(batch,) -> (batch, features): cos and sin of 2 pi f c, the frequencies f geometric from 1/4 to 16."""
+
+    frequencies: Tensor
 
     def __init__(self, features: int):
         super().__init__()
@@ -122,7 +131,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, h: Tensor) -> Tensor:
-        batch, width, rows, columns = h.shape
+        rows, columns = h.shape[2:]
         tokens = self.norm(h).flatten(2).transpose(1, 2)  # (batch, pixels, width)
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
