@@ -41,6 +41,8 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
         other = replace(value)
         if other is value and isinstance(value, types.FunctionType):
             return rebind(value, replace, finish, done)
+        if other is value and isinstance(value, PythonOnly):
+            return PythonOnly(rebind(value.function, replace))
         return other
 
     names = _names(function.__code__)

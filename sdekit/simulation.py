@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +60,7 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
                         "give an ODE to integrate()")
     method = _choose(sde, method, noise is not None)
     origin = {"seed": check_seed(seed), "stream": whole("stream", stream, noises.MAX_STREAM), "first": first}
-    return _solve(sde, method, x0, t, steps, paths, save, noise, backend, threads, device, progress, origin)
+    return _solve(sde, method, x0, t, steps, paths, save, noise, origin, Execution(backend, threads, device, progress))
 
 
 def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *, method: ODEMethod = rk4,
@@ -81,7 +82,7 @@ def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *
         ode = ODE(ode)
     if not isinstance(method, ODEMethod):
         raise TypeError(f"integrate needs a method for ODEs, one of euler, heun, rk4; got {method!r}")
-    return _solve(noise_free(ode), method, x0, t, steps, None, save, None, backend, threads, device, progress, {})
+    return _solve(noise_free(ode), method, x0, t, steps, None, save, None, {}, Execution(backend, threads, device, progress))
 
 
 def _choose(sde: SDE, method: Method | None, given: bool) -> Method:
@@ -97,10 +98,22 @@ def _choose(sde: SDE, method: Method | None, given: bool) -> Method:
     return method
 
 
-def _solve(equation, method, x0, t, steps, paths, save, noise, backend, threads, device, progress, origin) -> Paths:
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a run is to be executed, as the user asked."""
+
+    backend: str
+    threads: int | None
+    device: Any
+    progress: bool | None
+
+    def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {self.backend!r}")
+
+
+def _solve(equation, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution) -> Paths:
     """One run for `simulate` and `integrate`; `origin` says where the noise comes from, empty for an ODE."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
     grid = time_grid(t, steps)
     begin = start(x0, paths)
     shape = Structure(1, 1 if origin else 0, True, True) if begin.tensor else structure(equation, begin.sample, grid[0])
@@ -108,26 +121,28 @@ def _solve(equation, method, x0, t, steps, paths, save, noise, backend, threads,
     run = Run(grid, saved_steps(save, grid), begin.components, tuple(equation.parameters.values()), begin.paths,
               whole("first", origin.get("first", 0), noises.MAX_PATHS - begin.paths + 1),
               noises.key(origin.get("seed", 0), origin.get("stream", 0)), shape.noises, given,
-              whole("threads", _processors() if threads is None else threads, 4096, start=1))
+              whole("threads", _processors() if how.threads is None else how.threads, 4096, start=1))
     _check_memory(run, begin, shape)
-    chosen = _backend(backend, equation, begin, shape, run, device)
+    backend = _backend(how, equation, begin, shape, run)
     step = _step(method, equation.drift, getattr(equation, "diffusion", None), getattr(equation, "transition", None),
                  tuple(equation.parameters), shape)
     with tqdm(total=run.paths, unit="path", delay=2.0, leave=False, unit_scale=True,
-              disable=None if progress is None else not progress) as bar:
+              disable=None if how.progress is None else not how.progress) as bar:
         try:
-            x = _execute(chosen, step, begin, shape, run, device, bar.update)
+            x = _execute(backend, step, begin, shape, run, how.device, bar.update)
         except NonFinite as fault:
-            raise _report(fault, chosen, step, shape, run, origin) from None
+            raise _report(fault, backend, step, shape, run, origin) from None
 
     def again(path: int) -> Paths:
         state = tuple(c if len(c) == 1 else c[path:path + 1] for c in begin.components)
-        return _solve(equation, method, state[0] if begin.scalar else state, grid, None, 1, "all",
-                      None if given is None else given[path:path + 1], chosen, threads, device, False,
-                      {**origin, "first": run.first + path} if origin else {})
+        return _solve(equation, method, state[0] if begin.scalar else state, grid, run.steps, 1, "all",
+                      None if given is None else given[path:path + 1],
+                      {**origin, "first": run.first + path} if origin else {},
+                      replace(how, backend=backend, progress=False))
 
-    info = {"equation": equation, "method": method, "backend": chosen, **origin, "steps": run.steps,
-            "noise": noises.VERSION if given is None else "given"}
+    info = {"equation": equation, "method": method, "backend": backend, "steps": run.steps, **origin}
+    if origin:
+        info["noise"] = noises.VERSION if given is None else "given"
     return Paths(grid[run.save], x, info, again)
 
 
@@ -161,9 +176,10 @@ def _kernel(step: Callable, shape: Structure, given: bool) -> Callable:
     return kernel(step, shape.dim, shape.noises, given)
 
 
-def _backend(asked: str, equation, begin: Start, shape: Structure, run: Run, device) -> str:
+def _backend(how: Execution, equation, begin: Start, shape: Structure, run: Run) -> str:
     """The execution: what was asked for, or for "auto" what the work calls for, where the functions allow it."""
-    if begin.tensor or device is not None:
+    asked = how.backend
+    if begin.tensor or how.device is not None:
         if asked not in ("auto", "torch"):
             raise ValueError(f"a torch tensor or a device needs backend='torch', got {asked!r}")
         return "torch"

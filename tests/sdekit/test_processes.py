@@ -70,7 +70,7 @@ PROCESSES = st.one_of(
 
 @given(PROCESSES, strategies.numbers(0.5, 2.0))
 def test_the_transition_begins_with_drift_and_diffusion(process, x):
-    """(E X_h - x) / h -> drift(x) and Var X_h / h -> diffusion(x)^2, with errors that halve as h does."""
+    """(E X_h - x) / h -> drift(x) and Var X_h / h -> diffusion(x)^2 as h -> 0."""
     own = lambda f: {k: process.parameters[k] for k in f.__code__.co_varnames[2:f.__code__.co_argcount]}
     f, g = process.drift(x, 0.0, **own(process.drift)), process.diffusion(x, 0.0, **own(process.diffusion))
 
