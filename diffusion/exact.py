@@ -10,6 +10,7 @@ class Gaussian:
 
     E[x_0 | x] = mean + (alpha std^2 / r^2)(x - alpha mean) with r^2 = alpha^2 std^2 + sigma^2.
 
+    >>> import torch
     >>> Gaussian(0.0, 1.0)(torch.tensor([[2.0]]), alpha=1.0, sigma=1.0)
     tensor([[1.]])
     """

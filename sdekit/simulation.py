@@ -60,7 +60,8 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
                         "give an ODE to integrate()")
     method = _choose(sde, method, noise is not None)
     origin = {"seed": check_seed(seed), "stream": whole("stream", stream, noises.MAX_STREAM), "first": first}
-    return _solve(sde, method, x0, t, steps, paths, save, noise, origin, Execution(backend, threads, device, progress))
+    how = Execution(backend, threads, device, progress)
+    return _solve(sde, method, x0, t, steps, paths, save, noise, origin, how)
 
 
 def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *, method: ODEMethod = rk4,
@@ -82,7 +83,8 @@ def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *
         ode = ODE(ode)
     if not isinstance(method, ODEMethod):
         raise TypeError(f"integrate needs a method for ODEs, one of euler, heun, rk4; got {method!r}")
-    return _solve(noise_free(ode), method, x0, t, steps, None, save, None, {}, Execution(backend, threads, device, progress))
+    how = Execution(backend, threads, device, progress)
+    return _solve(noise_free(ode), method, x0, t, steps, None, save, None, {}, how)
 
 
 def _choose(sde: SDE, method: Method | None, given: bool) -> Method:

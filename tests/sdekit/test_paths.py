@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sdekit as sk
-from tests.conftest import array, rounding
+from tests.conftest import rounding
 
 ou = sk.OrnsteinUhlenbeck(kappa=1.5, theta=0.2, sigma=0.8)
 
@@ -16,13 +16,12 @@ def paths():
     return sk.simulate(ou, 1.0, t=(1.0, 3.0), steps=8, paths=101, seed=7, stream=2, first=3, save=5)
 
 
-def test_statistics_go_over_the_paths_at_each_time(paths, backend):
-    result = sk.simulate(ou, 1.0, t=(1.0, 3.0), steps=8, paths=101, seed=7, save=5, backend=backend)
-    x = array(result.x)
+def test_statistics_go_over_the_paths_at_each_time(paths):
+    x = paths.x
     assert x.shape == (101, 5)
-    assert np.abs(result.mean() - x.sum(axis=0) / 101).max() <= rounding(101, x)
+    assert np.abs(paths.mean() - x.sum(axis=0) / 101).max() <= rounding(101, x)
     deviation = np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=0) / 101)
-    assert np.abs(result.std() - deviation).max() <= rounding(101, x)
+    assert np.abs(paths.std() - deviation).max() <= rounding(101, x)
 
 
 def test_quantiles_are_those_of_the_sorted_paths(paths):

@@ -1,0 +1,107 @@
+"""The compiled execution: tiles and threads, interruption, and what Numba cannot take."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from sdekit import numba_engine, simulation
+from sdekit.numba_engine import CHUNK, LANES, run_numba
+from sdekit.run import NonFinite, Run
+
+
+def asked(paths, steps=4, threads=3):
+    return Run(grid=np.linspace(0.0, 1.0, steps + 1), save=np.array([steps]), x0=(np.zeros(1),), p=(), paths=paths,
+               first=10, key=(1, 2), noises=1, given=None, threads=threads)
+
+
+class Recorder:
+    """Stands for a compiled kernel: notes which tiles it was given."""
+
+    def __init__(self, fault=()):
+        self.tiles, self.lock, self.fault, self.stop, self.after = [], threading.Lock(), fault, None, 0
+
+    def __call__(self, begin, end, paths, path0, k0, k1, x0, p, t, h, root, save, W, out, fault, stop):
+        with self.lock:
+            self.tiles += range(begin, end)
+            self.stop = stop
+            self.after += int(stop[0])
+        fault[list(self.fault)] = np.nan
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("paths", [1, LANES - 1, LANES, LANES + 1, 50 * LANES + 7])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("chunk", [1, 3 * 4 * LANES, CHUNK])
+def test_every_tile_is_done_once_and_every_path_is_counted(paths, threads, chunk, monkeypatch):
+    monkeypatch.setattr(numba_engine, "CHUNK", chunk)
+    kernel, ticks = Recorder(), []
+    run_numba(kernel, asked(paths, threads=threads), np.empty((1, 1, paths)), ticks.append)
+    assert sorted(kernel.tiles) == list(range(-(-paths // LANES)))
+    assert sum(ticks) == paths and min(ticks) > 0
+
+
+def test_an_interruption_stops_the_threads_and_is_raised(monkeypatch):
+    monkeypatch.setattr(numba_engine, "CHUNK", 1)
+    kernel, threads, paths = Recorder(), threading.active_count(), 500 * LANES
+
+    def interrupt(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_numba(kernel, asked(paths), np.empty((1, 1, paths)), interrupt)
+    assert kernel.stop[0] == 1 and len(kernel.tiles) < 250
+    assert threading.active_count() == threads
+
+
+def test_ctrl_c_reaches_the_caller_of_simulate(monkeypatch):
+    class Bar(simulation.tqdm):
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulation, "tqdm", Bar)
+    monkeypatch.setattr(numba_engine, "CHUNK", 1)
+    with pytest.raises(KeyboardInterrupt):
+        sk.simulate(sk.BrownianMotion(), 0.0, steps=3, paths=10 * LANES, backend="numba", save="final")
+
+
+def test_the_lowest_path_at_fault_is_reported():
+    with pytest.raises(NonFinite) as caught:
+        run_numba(Recorder(fault=[700, 300, 301]), asked(1000), np.empty((1, 1, 1000)), lambda paths: None)
+    assert caught.value.path == 300
+
+
+def test_what_numba_cannot_compile_is_named_with_a_way_out():
+    step = sk.SDE(lambda x, t: np.heaviside(x, 0.5), lambda x, t: 1.0)
+    with pytest.raises(TypeError, match=r"Numba cannot compile the SDE's functions(.|\n)*heaviside(.|\n)*"
+                                        r"Use backend='numpy', or write them in numbers, tuples, np\.\* and math\.\*"):
+        sk.simulate(step, 1.0, steps=2, backend="numba")
+    assert sk.simulate(step, 1.0, steps=2, seed=1).info["backend"] == "numpy"
+
+
+def test_an_error_raised_in_a_compiled_function_reaches_the_caller():
+    def drift(x, t):
+        if t > 0.4:
+            raise ValueError("too late")
+        return -x
+
+    with pytest.raises(ValueError, match="too late"):
+        sk.simulate(sk.SDE(drift, lambda x, t: 1.0), 1.0, steps=4, backend="numba")
+
+
+def test_whole_numbers_among_the_values_are_taken_as_numbers():
+    """An int beside a float in a tuple, an int for a constant: what one writes without thinking."""
+    sde = sk.SDE(lambda x, t: (0, x[0]), lambda x, t: ((1, 0.0), (0, x[1])))
+    one, two = (sk.simulate(sde, (1, 2), steps=4, paths=3, seed=1, backend=b).x for b in ("numba", "numpy"))
+    assert one.shape == two.shape == (3, 5, 2) and np.abs(one - two).max() <= 4 * 16 * np.finfo(float).eps * 4
+
+
+def test_new_parameters_do_not_compile_again():
+    how = {"x0": 1.0, "steps": 2, "seed": 1, "backend": "numba"}
+    sde = [sk.OrnsteinUhlenbeck(kappa=k) for k in (1.0, 2.0)]
+    sk.simulate(sde[0], **how)
+    before = simulation._kernel.cache_info().misses
+    sk.simulate(sde[1], **how)
+    assert simulation._kernel.cache_info().misses == before
