@@ -5,6 +5,11 @@
     df.plot.grid(result.samples)
 """
 
+try:
+    import torch as _torch
+except ModuleNotFoundError:
+    raise ModuleNotFoundError('diffusion needs torch, which is not installed; pip install "sdekit[diffusion]"') from None
+
 from diffusion import exact, losses, plot
 from diffusion.checkpoint import load
 from diffusion.data import Images, mnist

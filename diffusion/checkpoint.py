@@ -2,9 +2,11 @@
 
 Header entry "diffusion": {"version", "network" (the configuration), "spread", "data" (name, shape, range, class
 names), "training" (how it was made)}. Tensors: "model.*" the averaged weights and the data's centre; a file written
-during training also holds "net.*" and "adam.*", from which `train` resumes. Nothing is ever unpickled.
+during training also holds "net.*" and "adam.*", from which `train` resumes. Header entry "sha256" holds a digest of
+each tensor, checked when it is read. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -40,7 +42,9 @@ def save(path: str | Path, header: Header, tensors: dict[str, Tensor]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    save_file(kept, part, metadata={"diffusion": json.dumps(asdict(header))})
+    digests = {k: _digest(v) for k, v in kept.items()}
+    save_file(kept, part, metadata={"diffusion": json.dumps(asdict(header)), "sha256": json.dumps(digests)})
+    part.chmod(0o644)
     os.replace(part, path)
     return path
 
@@ -58,12 +62,20 @@ def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]
                                 f"{path.parent}`, or call load() without a path for the shipped digits")
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header((file.metadata() or {}).get("diffusion", ""))
+            about = file.metadata() or {}
+            header, digests = _header(about.get("diffusion", "")), json.loads(about.get("sha256", "{}"))
             tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}
+        for name, tensor in tensors.items():
+            if digests.get(name) != _digest(tensor):
+                raise ValueError(f"the tensor {name} is not the one that was written")
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{path} is not a whole checkpoint of this package ({error}); copy it or train "
                          "it again") from None
     return header, tensors
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()[:16]
 
 
 def _header(text: str) -> Header:

@@ -21,7 +21,7 @@ def transition(x, t, h, z, a, sigma):
 class LinearDrift(SDE):
     """dX = a X dt + sigma dW, a != 0: Gaussian at every time.
 
-    >>> round(LinearDrift(a=0.1).mean(10.0, t=10.0), 3)  # 10 e
+    >>> round(float(LinearDrift(a=0.1).mean(10.0, t=10.0)), 3)  # 10 e
     27.183
     """
 

@@ -24,7 +24,7 @@ class GeometricBrownianMotion(SDE):
     mu     rate of growth of the mean, per unit of time
     sigma  volatility, per square root of the unit of time
 
-    >>> round(GeometricBrownianMotion(mu=0.05, sigma=0.2).mean(100.0, t=1.0), 4)
+    >>> round(float(GeometricBrownianMotion(mu=0.05, sigma=0.2).mean(100.0, t=1.0)), 4)
     105.1271
     """
 

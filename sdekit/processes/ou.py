@@ -22,7 +22,7 @@ def transition(x, t, h, z, kappa, theta, sigma):
 class OrnsteinUhlenbeck(SDE):
     """dX = kappa (theta - X) dt + sigma dW: drawn back to theta at the rate kappa; Gaussian at every time.
 
-    >>> OrnsteinUhlenbeck(kappa=2.0, theta=1.0, sigma=0.5).mean(1.0, t=3.0)
+    >>> float(OrnsteinUhlenbeck(kappa=2.0, theta=1.0, sigma=0.5).mean(1.0, t=3.0))
     1.0
     """
 
