@@ -5,10 +5,11 @@
     df.plot.grid(result.samples)
 """
 
-try:
-    import torch as _torch
-except ModuleNotFoundError:
-    raise ModuleNotFoundError('diffusion needs torch, which is not installed; pip install "sdekit[diffusion]"') from None
+from importlib.util import find_spec
+
+if not all(map(find_spec, ("torch", "safetensors", "pooch"))):
+    raise ModuleNotFoundError("diffusion needs torch, safetensors and pooch; install them with: "
+                              'pip install "sdekit[diffusion]"')
 
 from diffusion import exact, losses, plot
 from diffusion.checkpoint import load
