@@ -10,7 +10,7 @@ import numpy as np
 
 from sdekit import noise
 from sdekit.maths import namespace
-from sdekit.run import NonFinite, Run
+from sdekit.run import NonFinite, Run, Unfit
 
 NUMPY = namespace(np, "NumPy", pow=np.power, fabs=np.abs)  # so that a body written with math.* takes arrays
 
@@ -47,7 +47,17 @@ def run_numpy(step: Callable, run: Run, out: np.ndarray, tick: Callable[[int], N
                             out[place[n], i, rows] = component
         except NonFinite as fault:
             raise NonFinite(begin + fault.path, fault.step) from None
+        except (TypeError, ValueError) as error:
+            if any(words in str(error) for words in ("truth value of an array", "0-dimensional arrays")):
+                raise not_on_arrays(error) from error
+            raise
         tick(width)
+
+
+def not_on_arrays(error: Exception) -> Unfit:
+    """The error for functions that take numbers but not arrays of paths."""
+    return Unfit(f"the functions do not work on arrays of paths, as backend='numpy' needs: {error}. Write `if` on the "
+                 "state as np.where, or use backend='numba', which runs path by path")
 
 
 def _finite(x: tuple) -> int | None:

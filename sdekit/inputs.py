@@ -22,6 +22,11 @@ class Start:
     tensor: bool
 
     @property
+    def inner(self) -> tuple[int, ...] | None:
+        """The shape of one path's tensor, None where the state is no tensor."""
+        return tuple(self.components[0].shape[1:]) if self.tensor else None
+
+    @property
     def sample(self):
         """The first path's state, as the user's functions see it: a number, or a tuple of numbers."""
         state = tuple(float(c[0]) for c in self.components)
@@ -77,10 +82,7 @@ def time_grid(t, steps: int | None) -> np.ndarray:
     >>> time_grid((1.0, 2.0), 4)
     array([1.  , 1.25, 1.5 , 1.75, 2.  ])
     """
-    try:
-        times = np.asarray(t, float)
-    except (TypeError, ValueError):
-        raise TypeError(f"t must be an end time, a pair (start, end), or an array of times; got {_brief(t)}") from None
+    times = _floats("t", t, "an end time, a pair (start, end), or an array of times")
     if times.ndim > 1 or (times.ndim == 1 and len(times) < 2):
         raise ValueError(f"t must be an end time, a pair (start, end), or an array of times; got {_brief(t)}")
     if not np.isfinite(times).all():
@@ -120,12 +122,12 @@ def saved_steps(save: Any, grid: np.ndarray) -> np.ndarray:
             raise ValueError(f"save={count} equally spaced times do not fall on a grid of {steps} steps; "
                              f"nearest that do: {', '.join(map(str, sorted(near)))}")
         return np.arange(0, steps + 1, steps // (count - 1))
-    times = np.asarray(save, float)
+    times = _floats("save", save, '"all", "final", a number of times, or an array of times')
     if times.ndim != 1 or not len(times) or not (np.diff(times) > 0).all():
         raise ValueError(f"save as times must be an increasing array, got {_brief(save)}")
     kept = np.clip(np.searchsorted(grid, times), 1, steps)
     kept -= np.abs(grid[kept - 1] - times) < np.abs(grid[kept] - times)
-    off = np.abs(grid[kept] - times) > 1e-9 * np.diff(grid).min()
+    off = ~(np.abs(grid[kept] - times) <= 1e-9 * np.diff(grid).min())
     if off.any() or len(np.unique(kept)) < len(kept):
         k = int(off.argmax())
         raise ValueError(f"save={times[k]} is not a time of the grid; the nearest is {grid[kept[k]]}. Choose steps so "
@@ -133,17 +135,26 @@ def saved_steps(save: Any, grid: np.ndarray) -> np.ndarray:
     return kept
 
 
-def increments(noise, paths: int, steps: int, noises: int) -> np.ndarray:
-    """Given increments dW as (paths, steps, noises)."""
-    array = np.asarray(noise, float)
-    if array.ndim == 2 and noises == 1:
+def increments(noise, paths: int, steps: int, noises: int, inner: tuple[int, ...] | None = None) -> np.ndarray:
+    """Given increments dW as (paths, steps, noises), those of a tensor state (batch, *inner) as (..., elements)."""
+    array = _floats("noise", noise, "an array of increments dW")
+    axes = "(paths, steps, noises)" if inner is None else "(batch, steps, ...)"
+    expected = (paths, steps, *((noises,) if inner is None else inner))
+    if array.ndim == 2 and expected[2:] == (1,):
         array = array[:, :, None]
-    if array.shape != (paths, steps, noises):
-        raise ValueError(f"noise must hold increments dW of shape {(paths, steps, noises)} (paths, steps, noises)"
-                         f"{' or ' + str((paths, steps)) if noises == 1 else ''}, got {np.shape(noise)}")
+    if array.shape != expected:
+        bare = f" or {expected[:2]}" if expected[2:] == (1,) else ""
+        raise ValueError(f"noise must hold increments dW of shape {expected} {axes}{bare}, got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError("noise holds values that are not finite")
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array.reshape(paths, steps, -1))
+
+
+def _floats(name: str, value, allowed: str) -> np.ndarray:
+    try:
+        return np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {allowed}; got {_brief(value)}") from None
 
 
 def _brief(value) -> str:

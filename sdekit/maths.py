@@ -39,11 +39,24 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
 
     def new(value):
         other = replace(value)
-        if other is value and isinstance(value, types.FunctionType):
+        if other is not value:
+            return other
+        if isinstance(value, types.FunctionType):
             return rebind(value, replace, finish, done)
-        if other is value and isinstance(value, PythonOnly):
+        if isinstance(value, PythonOnly):
             return PythonOnly(rebind(value.function, replace))
-        return other
+        if isinstance(value, types.ModuleType):
+            return with_functions(value)
+        return value
+
+    def with_functions(module: types.ModuleType):
+        """The module, or a stand-in for it if the code calls plain functions of it."""
+        used = {k: v for k, v in vars(module).items() if k in names and isinstance(v, types.FunctionType)}
+        if not used or module is np or module is math:
+            return module
+        stand_in = types.ModuleType(module.__name__)
+        vars(stand_in).update(vars(module) | {k: new(v) for k, v in used.items()})
+        return stand_in
 
     names = _names(function.__code__)
     scope = {k: new(v) if k in names else v for k, v in function.__globals__.items()}
@@ -69,6 +82,8 @@ def namespace(module: object, name: str, **renamed: Callable) -> Callable[[objec
         def __getattr__(self, attribute: str):
             found = renamed.get(attribute, getattr(module, attribute, None))
             if found is None:
+                found = getattr(math, attribute, None)
+            if found is None or (callable(found) and found is getattr(math, attribute, None)):
                 raise AttributeError(f"np.{attribute} (or math.{attribute}) has no counterpart in {name}; write it "
                                      "with elementary functions, or choose another backend")
             return found

@@ -121,7 +121,7 @@ def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot:
     True
     """
     seed = check_seed(seed)
-    stream = whole("stream", stream, MAX_STREAM)
+    stream, slot = whole("stream", stream, MAX_STREAM), whole("slot", slot, 2**32)
     path = _indices("paths", paths, MAX_PATHS)[:, None, None]
     step = _indices("steps", steps, MAX_STEPS)
     component = _indices("components", components, MAX_COMPONENTS)[None, None, :]

@@ -8,7 +8,7 @@ past the last path are computed and not kept, so that a path's numbers do not de
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 from sdekit import noise
 from sdekit.components import as_tuple, written
 from sdekit.maths import PythonOnly, rebind
-from sdekit.run import NonFinite, Run
+from sdekit.run import NonFinite, Run, Unfit
 
 LANES = 256
 CHUNK = 4_000_000  # path-steps between two looks at Ctrl-C and the progress bar
@@ -59,6 +59,15 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {
 
 
 @njit
+def _clip(x, low, high):
+    return min(max(x, low), high)
+
+
+_NUMPY = ModuleType("numpy")  # with what Numba's own lacks for numbers
+vars(_NUMPY).update(vars(np) | {"clip": _clip})
+
+
+@njit
 def _nothing(*args):
     """Stands for a function that is not compiled: whoever uses its value gets a typing error."""
 
@@ -79,6 +88,8 @@ def compiled(function: Callable) -> Callable:
     def replace(value):
         if isinstance(value, FunctionType):
             return _BITCASTS.get(value) or rebind(value, replace, finish, inner)
+        if value is np:
+            return _NUMPY
         return _nothing if isinstance(value, PythonOnly) else value
 
     return rebind(function, replace, njit(**_OPTIONS))
@@ -173,8 +184,8 @@ def run_numba(kernel: Callable, run: Run, out: np.ndarray, tick: Callable[[int],
                 for chunk in done:
                     tick(chunk.result())
         except NumbaError as error:
-            raise TypeError(f"Numba cannot compile the SDE's functions: {str(error).strip()}\nUse backend='numpy', or "
-                            "write them in numbers, tuples, np.* and math.* alone") from None
+            raise Unfit(f"Numba cannot compile the SDE's functions: {str(error).strip()}\nUse backend='numpy', or "
+                        "write them in numbers, tuples, np.* and math.* alone") from None
         except BaseException:
             stop[0] = 1
             pool.shutdown(wait=True, cancel_futures=True)

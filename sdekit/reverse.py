@@ -11,7 +11,9 @@ fourth-order central difference with steps of 10^-3 max(1, |x_j|): exact for a D
 4, else with a relative error of about 10^-12.
 """
 
+import math
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 
@@ -82,7 +84,7 @@ def _terms(sde: SDE, score: Callable, t: float) -> tuple[Callable, Callable, Cal
         raise TypeError(f"only an SDE can be reversed, got {sde!r}")
     if not callable(score):
         raise TypeError(f"score must be a function (x, s) -> grad log p(x, s), got {score!r}")
-    if isinstance(t, bool) or not np.isscalar(t) or not np.isfinite(t):
+    if isinstance(t, bool) or not isinstance(t, Real) or not math.isfinite(t):
         raise TypeError(f"t must be the time to start from, got {t!r}")
     forward, spread = (_bound(function, sde) for function in (sde.drift, sde.diffusion))
 

@@ -16,7 +16,7 @@ class Run:
     first   number of the first path in the noise: path i has the noise of first + i
     key     of the noise, two words
     noises  how many noises drive the state
-    given   increments dW, (paths, steps, noises), in place of the noise; or None
+    given   increments dW in place of the noise, (paths, steps, noises times the elements of a tensor); or None
     threads how many
     """
 
@@ -40,6 +40,10 @@ class Run:
         x0 = tuple(c if len(c) == 1 else c[path:path + 1] for c in self.x0)
         given = None if self.given is None else self.given[path:path + 1]
         return replace(self, x0=x0, save=np.arange(self.steps + 1), paths=1, first=self.first + path, given=given)
+
+
+class Unfit(TypeError):
+    """An execution cannot run these functions; another may."""
 
 
 class NonFinite(Exception):

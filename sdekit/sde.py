@@ -89,7 +89,10 @@ def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable)
 
 def takes(function: Callable, after: int = 2) -> list[str]:
     """The names of the parameters after the first `after` ones, x and t."""
-    signature = list(inspect.signature(function).parameters.values())
+    try:
+        signature = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        raise TypeError(f"{_name(function)} does not tell its arguments; wrap it in a function of (x, t)") from None
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature):
         raise TypeError(f"{_name(function)} takes *args or **kwargs; name its parameters: (x, t, mu, sigma)")
     if len(signature) < after:
@@ -123,13 +126,13 @@ def structure(equation: ODE, x0, t0: float) -> Structure:
     """
     scalar = not isinstance(x0, tuple)
     drift = _call(equation, "drift", x0, t0)
-    diffusion = _call(equation, "diffusion", x0, t0) if isinstance(equation, SDE) else None
     dim = 1 if scalar else len(x0)
     components = (drift,) if scalar else drift
     _check_tuple("drift", components, dim, scalar)
     _check_numbers("drift", components, x0, t0)
-    if diffusion is None:
+    if not isinstance(equation, SDE):
         return Structure(dim, 0, True, scalar)
+    diffusion = _call(equation, "diffusion", x0, t0)
     if scalar:
         rows, diagonal = (diffusion,), not isinstance(diffusion, tuple)
     else:

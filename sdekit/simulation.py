@@ -1,6 +1,7 @@
 """simulate() and integrate(): check what was asked for, choose an execution, run it, and hand back Paths."""
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,7 +12,7 @@ import psutil
 from tqdm import tqdm
 
 from sdekit import noise as noises
-from sdekit.array_engine import NUMPY, run_numpy
+from sdekit.array_engine import NUMPY, not_on_arrays, run_numpy
 from sdekit.components import coefficients
 from sdekit.inputs import Start, increments, saved_steps, start, time_grid
 from sdekit.maths import rebind
@@ -19,7 +20,7 @@ from sdekit.methods import Method, euler_maruyama, exact
 from sdekit.noise import check_seed, whole
 from sdekit.ode import ODEMethod, rk4
 from sdekit.paths import Paths
-from sdekit.run import NonFinite, Run
+from sdekit.run import NonFinite, Run, Unfit
 from sdekit.sde import ODE, SDE, Structure, noise_free, structure, takes
 
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
@@ -60,6 +61,7 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
                         "give an ODE to integrate()")
     method = _choose(sde, method, noise is not None)
     origin = {"seed": check_seed(seed), "stream": whole("stream", stream, noises.MAX_STREAM), "first": first}
+    origin = origin if noise is None else {}
     how = Execution(backend, threads, device, progress)
     return _solve(sde, method, x0, t, steps, paths, save, noise, origin, how)
 
@@ -115,11 +117,12 @@ class Execution:
 
 
 def _solve(equation, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution) -> Paths:
-    """One run for `simulate` and `integrate`; `origin` says where the noise comes from, empty for an ODE."""
+    """One run for `simulate` and `integrate`; `origin` names the noise, empty where it is given or none."""
     grid = time_grid(t, steps)
     begin = start(x0, paths)
-    shape = Structure(1, 1 if origin else 0, True, True) if begin.tensor else structure(equation, begin.sample, grid[0])
-    given = None if noise is None else increments(noise, begin.paths, len(grid) - 1, shape.noises)
+    random = isinstance(equation, SDE)
+    shape = Structure(1, int(random), True, True) if begin.tensor else structure(equation, begin.sample, grid[0])
+    given = None if noise is None else increments(noise, begin.paths, len(grid) - 1, shape.noises, begin.inner)
     run = Run(grid, saved_steps(save, grid), begin.components, tuple(equation.parameters.values()), begin.paths,
               whole("first", origin.get("first", 0), noises.MAX_PATHS - begin.paths + 1),
               noises.key(origin.get("seed", 0), origin.get("stream", 0)), shape.noises, given,
@@ -131,19 +134,27 @@ def _solve(equation, method, x0, t, steps, paths, save, noise, origin: dict[str,
     with tqdm(total=run.paths, unit="path", delay=2.0, leave=False, unit_scale=True,
               disable=None if how.progress is None else not how.progress) as bar:
         try:
-            x = _execute(backend, step, begin, shape, run, how.device, bar.update)
+            try:
+                x = _execute(backend, step, begin, shape, run, how.device, bar.update)
+            except Unfit as error:
+                if how.backend != "auto" or backend == "torch":
+                    raise
+                backend = "numpy" if backend == "numba" else "numba"
+                warnings.warn(f"{error}\nGoing on with backend={backend!r}.", RuntimeWarning, stacklevel=3)
+                bar.reset()
+                x = _execute(backend, step, begin, shape, run, how.device, bar.update)
         except NonFinite as fault:
             raise _report(fault, backend, step, shape, run, origin) from None
 
     def again(path: int) -> Paths:
         state = tuple(c if len(c) == 1 else c[path:path + 1] for c in begin.components)
         return _solve(equation, method, state[0] if begin.scalar else state, grid, run.steps, 1, "all",
-                      None if given is None else given[path:path + 1],
+                      None if noise is None else np.asarray(noise)[path:path + 1],
                       {**origin, "first": run.first + path} if origin else {},
                       replace(how, backend=backend, progress=False))
 
     info = {"equation": equation, "method": method, "backend": backend, "steps": run.steps, **origin}
-    if origin:
+    if random:
         info["noise"] = noises.VERSION if given is None else "given"
     return Paths(grid[run.save], x, info, again)
 
@@ -189,8 +200,7 @@ def _backend(how: Execution, equation, begin: Start, shape: Structure, run: Run)
         return asked
     fault = _array_fault(equation, begin, shape, run.grid[0])
     if asked == "numpy" and fault:
-        raise TypeError(f"the functions do not work on arrays of paths, as backend='numpy' needs: {fault}. Write "
-                        "`if` on the state as np.where, or use backend='numba', which runs path by path") from fault
+        raise not_on_arrays(fault) from fault
     small = run.paths * run.steps * (shape.dim + shape.noises) < COMPILE_ABOVE
     return "numpy" if asked == "numpy" or (small and not fault) else "numba"
 
@@ -235,9 +245,13 @@ def _report(fault: NonFinite, backend, step: Callable, shape: Structure, run: Ru
             n = int(np.argmin(good))
             before = f"; the step before it was x = {', '.join(map(str, out[n - 1, :, 0].tolist()))}"
     again = f", seed={origin['seed']}, first={run.first + path}" if "seed" in origin else ""
+    last = max(n - 1, 1)
+    even = np.ptp(np.diff(run.grid)) < 1e-9 * np.diff(run.grid).max()
+    cut = (f"t=({run.grid[0]}, {run.grid[last]}), steps={last}" if even or last == 1 else
+           f"t={run.grid[:last + 1].tolist()}" if last < 50 else f"t=the first {last + 1} times of its grid")
     return FloatingPointError(
         f"path {path} is not finite after step {n} of {run.steps}, at t = {run.grid[n]}{before}. To see it come: the "
-        f"same call with t=({run.grid[0]}, {run.grid[max(n - 1, 1)]}), steps={max(n - 1, 1)}, paths=1{again}, "
+        f"same call with {cut}, paths=1{again}, "
         f"backend={backend!r}. Smaller steps, or coefficients that keep the state in its domain, may help")
 
 

@@ -6,6 +6,7 @@ j size + e of the path, size being the number of elements of one path's state.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from sdekit.array_engine import march
 from sdekit.maths import namespace, rebind
 from sdekit.run import Run
 
+LANES = 64
 _RENAMED = {"power": "pow", "absolute": "abs", "fabs": "abs"}
 
 
@@ -31,9 +33,9 @@ class _Torch:
             tensors = [a for a in args if isinstance(a, torch.Tensor)]
             if not tensors:
                 return plain(*args, **options)
-            like = next((a for a in tensors if a.is_floating_point()), tensors[0])
+            like = next((a for a in tensors if a.is_floating_point()), tensors[0].new_empty(0, dtype=torch.float64))
             number = {"dtype": like.dtype, "device": like.device}
-            return function(*(a if torch.is_tensor(a) else torch.as_tensor(a, **number) for a in args), **options)
+            return function(*(torch.as_tensor(a, **number) if isinstance(a, Real) else a for a in args), **options)
 
         return call
 
@@ -52,18 +54,21 @@ def normals(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, h
 def run_torch(step: Callable, run: Run, tensor: bool, device, tick: Callable[[int], None]) -> torch.Tensor:
     """The values: (paths, times, ...) for a tensor state, else (paths, times, dim)."""
     if tensor:
-        x = tuple(c.to(device) for c in run.x0)
+        x, row = tuple(c.to(device) for c in run.x0), torch.arange(run.paths, device=device)
     else:
-        x = tuple(torch.as_tensor(c, dtype=torch.float64, device=device).expand(run.paths).clone() for c in run.x0)
+        # Full vectors only, the last path repeated: the same bits for a path wherever it stands
+        row = torch.arange(-(-run.paths // LANES) * LANES, device=device).clamp(max=run.paths - 1)
+        starts = [torch.as_tensor(c, dtype=torch.float64, device=device) for c in run.x0]
+        x = tuple(c.expand(len(row)).clone() if len(c) == 1 else c[row] for c in starts)
     step = rebind(step, _replace)
     kept = set(run.save.tolist())
     saved = []
-    for n, state in march(step, x, run, _increments(run, x[0]), _finite):
+    for n, state in march(step, x, run, _increments(run, x[0], row), _finite):
         if state[0].shape != x[0].shape:
             raise ValueError(f"x0 has shape {tuple(x[0].shape)}, but a step of the SDE's functions gives "
                              f"{tuple(state[0].shape)}; they must return the state's shape")
         if n in kept:
-            saved.append(state[0] if tensor else torch.stack(state, dim=-1))
+            saved.append(state[0] if tensor else torch.stack(torch.broadcast_tensors(*state), dim=-1)[:run.paths])
     tick(run.paths)
     return torch.stack(saved, dim=1)
 
@@ -73,15 +78,20 @@ def _finite(x: tuple) -> int | None:
     return None if bool(good.all()) else int(good.int().argmin())
 
 
-def _increments(run: Run, x: torch.Tensor) -> Callable[[int, float], tuple]:
-    """dW of step n, a tuple of `noises` tensors of x's shape and dtype."""
-    if run.given is not None:
-        given = torch.as_tensor(run.given, dtype=x.dtype, device=x.device)
-        return lambda n, h: tuple(given[:, n, j].reshape(x.shape) for j in range(run.noises))
+def _increments(run: Run, x: torch.Tensor, row: torch.Tensor) -> Callable[[int, float], tuple]:
+    """dW of step n, a tuple of `noises` tensors of x's shape and dtype; `row` are the paths' numbers in this run."""
+    size = x[0].numel()
+
+    def parts(dw: torch.Tensor) -> tuple:
+        """(paths, noises size) -> a tuple of noises"""
+        return tuple(part.reshape(x.shape) for part in dw.split(size, dim=1))
+
     if not run.noises:
         return lambda n, h: ()
-    size = x[0].numel()
-    path = torch.arange(run.first, run.first + len(x), device=x.device)[:, None]
+    if run.given is not None:
+        given = torch.as_tensor(run.given, dtype=x.dtype, device=x.device)[row]
+        return lambda n, h: parts(given[:, n])
+    path = (run.first + row)[:, None]
     component = torch.arange(run.noises * size, device=x.device)[None, :]
     held: dict[int, tuple] = {}
 
@@ -89,7 +99,6 @@ def _increments(run: Run, x: torch.Tensor) -> Callable[[int, float], tuple]:
         if n // 2 not in held:
             held.clear()
             held[n // 2] = normals(run.key, path, component, n // 2)
-        z = (h**0.5 * held[n // 2][n % 2]).to(x.dtype)  # (paths, noises size)
-        return tuple(part.reshape(x.shape) for part in z.split(size, dim=1))
+        return parts((h**0.5 * held[n // 2][n % 2]).to(x.dtype))
 
     return increment
