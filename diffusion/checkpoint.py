@@ -8,6 +8,7 @@ each tensor, checked when it is read. Nothing is ever unpickled.
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            header, digests = _header(about.get("diffusion", "")), json.loads(about.get("sha256", "{}"))
+            header, digests = _header(about.get("diffusion", "")), dict(json.loads(about.get("sha256", "{}")))
             tensors = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}
         for name, tensor in tensors.items():
             if digests.get(name) != _digest(tensor):
@@ -82,9 +83,14 @@ def _header(text: str) -> Header:
     if not text:
         raise ValueError("it has no 'diffusion' entry in its header")
     fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError(f"its header is {fields!r}, not a record")
     if fields.get("version") != VERSION:
         raise ValueError(f"its format version is {fields.get('version')!r}, this package reads {VERSION}")
-    return Header(**{**fields, "network": UNetConfig(**fields["network"])})
+    header = Header(**{**fields, "network": UNetConfig(**fields["network"])})
+    if not isinstance(header.spread, float) or not 0 < header.spread < math.inf:
+        raise ValueError(f"the spread of its data is {header.spread!r}, not a positive number")
+    return header
 
 
 def build(header: Header, center: Tensor) -> Preconditioned:
@@ -104,6 +110,10 @@ def load(path: str | Path | None = None, device: str | torch.device = "cpu") -> 
     state = {k.removeprefix("model."): v for k, v in tensors.items()}
     if "center" not in state:
         raise ValueError(f"{path} holds no averaged weights ('model.*'); is it a checkpoint of `train`?")
+    network = header.network
+    if tuple(state["center"].shape) != (network.channels, network.size, network.size):
+        raise ValueError(f"the weights in {path} do not fit the network that its header names: the centre of the data has "
+                         f"shape {tuple(state['center'].shape)}, not {(network.channels, network.size, network.size)}")
     model = build(header, state["center"])
     try:
         model.load_state_dict(state)

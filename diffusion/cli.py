@@ -1,5 +1,6 @@
 """The command line: `diffusion train | sample | evaluate`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -37,6 +38,8 @@ def train(data: Annotated[str, typer.Argument(help="mnist.")] = "mnist",
         _fail(f"unknown data {data!r}; this version trains on: mnist")
     if out.joinpath("checkpoint.safetensors").exists() and not resume:
         _fail(f"{out} already holds a checkpoint; add --resume to go on from it, or choose another --out")
+    if resume and not out.joinpath("checkpoint.safetensors").exists():
+        _fail(f"no checkpoint at {out} to resume from; leave --resume out to begin")
     if minutes is None and steps is None and not resume:
         minutes = 20.0
     try:
@@ -65,6 +68,7 @@ def sample(model: Model = None, out: Annotated[Path, typer.Option(help="The pict
            steps: Steps = 12, method: Method = "heun", guidance: Guidance = 0.5, seed: Seed = None) -> None:
     """Draw samples into one picture. Sample i of a seed is always the same picture."""
     first, last = _range(index)
+    _check_picture(out)
     count = last - first + 1
     try:
         net = df.load(model)
@@ -103,15 +107,25 @@ def _grid(method: str, steps: int) -> df.Grid | None:
 
 
 def _range(index: str) -> tuple[int, int]:
-    first, _, last = index.partition("-")
-    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+    found = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", index)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if first > last:
         _fail(f"--index must be a number or a range such as 0-63, got {index!r}")
-    return int(first), int(last or first)
+    return first, last
 
 
 def _write(ax, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     ax.figure.savefig(path, dpi=120)
+
+
+def _check_picture(path: Path) -> None:
+    """Before any work: a file name that matplotlib can write to."""
+    if path.is_dir() or path.suffix not in (".png", ".pdf", ".svg", ".jpg"):
+        _fail(f"--out must be a picture's file name ending in .png, .pdf, .svg or .jpg, got {str(path)!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"the folder of {path} cannot be made: {error}")
 
 
 def _fail(error) -> NoReturn:

@@ -34,7 +34,7 @@ class Grid:
         if len(self.levels) < 2:
             raise ValueError(f"a grid needs at least one step, two levels; got {len(self.levels)}")
         for t, s in pairwise(self.levels):
-            if not (t.alpha > 0 and s.sigma > 0 and s.sigma / s.alpha < t.sigma / t.alpha):
+            if not (t.alpha > 0 and s.alpha > 0 and s.sigma > 0 and s.sigma / s.alpha < t.sigma / t.alpha):
                 raise ValueError(f"noise must fall along a grid and stay above 0, but it goes from {t} to {s}")
 
     @classmethod

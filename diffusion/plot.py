@@ -16,6 +16,8 @@ def grid(samples: Tensor, columns: int | None = None, ax: Axes | None = None, ro
     >>> grid(torch.zeros(12, 1, 28, 28), columns=4).images[0].get_array().shape
     (90, 120)
     """
+    if not len(samples):
+        raise ValueError("there is no picture to draw")
     if samples.ndim != 4 or samples.shape[1] not in (1, 3):
         raise ValueError(f"pictures must be (n, 1 or 3 channels, height, width), got {tuple(samples.shape)}")
     n, channels, height, width = samples.shape

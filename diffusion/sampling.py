@@ -82,7 +82,8 @@ def reverse_sde(method: sk.Method = sk.euler_maruyama) -> Sampler:
     def solve(denoise: Denoise, x: Tensor, grid: Grid, seed: int, first: int) -> Iterator[Tensor]:
         process, times = _timed(grid)
         back = sk.reverse(process, _score(denoise, process), t=grid.levels[0].time)
-        yield from sk.simulate(back, x, times, seed=seed, first=first, stream=STEPS, method=method).x[:, 1:].unbind(1)
+        paths = sk.simulate(back, x, times, len(grid), seed=seed, first=first, stream=STEPS, method=method)
+        yield from paths.x[:, 1:].unbind(1)
 
     return Sampler(f"reverse_sde({method})", solve)
 
@@ -92,7 +93,7 @@ def flow_ode(method: sk.ODEMethod = sk.heun) -> Sampler:
     def solve(denoise: Denoise, x: Tensor, grid: Grid, seed: int, first: int) -> Iterator[Tensor]:
         process, times = _timed(grid)
         flow = sk.probability_flow(process, _score(denoise, process), t=grid.levels[0].time)
-        yield from sk.integrate(flow, x, times, method=method).x[:, 1:].unbind(1)
+        yield from sk.integrate(flow, x, times, len(grid), method=method).x[:, 1:].unbind(1)
 
     return Sampler(f"flow_ode({method})", solve)
 
@@ -102,8 +103,7 @@ def _timed(grid: Grid) -> tuple[Process, np.ndarray]:
     if grid.process is None:
         raise ValueError(f"{grid} belongs to no process in continuous time; use Grid.edm or Grid.uniform, or the "
                          "sampler ddpm")
-    times = grid.levels[0].time - np.array([level.time for level in grid])
-    return grid.process, times if len(times) > 2 else times[[0, -1]]
+    return grid.process, grid.levels[0].time - np.array([level.time for level in grid])
 
 
 def _score(denoise: Denoise, process: Process) -> Callable:
@@ -221,9 +221,12 @@ def _labels(label, n: int, denoiser: Denoiser) -> Tensor:
     config = getattr(denoiser, "config", None)
     if config is None:
         raise TypeError(f"label={label!r} was given, but this denoiser has no classes; leave label out")
-    labels = torch.as_tensor(label)
-    if labels.dtype == torch.bool or labels.is_floating_point():
-        raise TypeError(f"a label is a whole number from 0 to {config.classes - 1}, got {label!r}")
+    try:
+        labels = torch.as_tensor(label)
+        if labels.dtype == torch.bool or labels.is_floating_point():
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"a label is a whole number from 0 to {config.classes - 1}, got {label!r}") from None
     if labels.ndim > 1 or labels.numel() not in (1, n):
         raise ValueError(f"give one label, or one for each of the {n} samples; got {labels.numel()}")
     wrong = labels[(labels < 0) | (labels >= config.classes)]

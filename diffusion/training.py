@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +21,9 @@ from diffusion.data import Images
 from diffusion.denoiser import Preconditioned
 from diffusion.losses import LOSSES
 from diffusion.networks.unet import UNetConfig
+from sdekit.noise import key, whole
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of each weight
 
 
 @dataclass(frozen=True)
@@ -80,68 +82,112 @@ def train(data: Images, *, minutes: float | None = None, steps: int | None = Non
 
     Raises ValueError for settings that contradict each other, FloatingPointError if the loss is not finite.
     """
-    if (minutes is None) == (steps is None) and not resume:
+    if resume and out is None:
+        raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
+    if (minutes is None) == (steps is None) and not (resume and steps is None):
         raise ValueError(f"give minutes or steps, one of them; got minutes={minutes}, steps={steps}")
     if min(v for v in (minutes, steps, 1) if v is not None) <= 0:
         raise ValueError(f"minutes and steps must be positive, got minutes={minutes}, steps={steps}")
-    if resume and out is None:
-        raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
+    seed = whole("seed", seed, 2**32)
     return _run(data, minutes, steps, out, network, options or Options(), seed, resume, save_every, device)
 
 
-def _run(data, minutes, steps, out, network, options, seed, resume, save_every, device) -> Iterator[Record]:
-    before: dict[str, Any] = {}
-    if resume:
-        header, tensors = checkpoint.read(out)
-        network, spread, before = header.network, header.spread, header.training
-        center, seed, options = tensors["model.center"], before["seed"], Options(**before["options"])
-        steps = steps or before["steps"]
-    else:
-        pixels = data.tensor()
-        center = pixels.mean(0)  # (channels, side, side)
-        spread = float((pixels - center).square().mean().sqrt())
-        channels, side = center.shape[0], center.shape[-1]
-        network = network or UNetConfig(size=side, channels=channels, classes=len(data.classes))
-        tensors = {}
+@dataclass(frozen=True)
+class _Parts:
+    """What training changes: the network, the average of its weights, the optimiser; and what is said of them."""
+
+    header: checkpoint.Header
+    model: Preconditioned
+    average: Preconditioned
+    adam: torch.optim.Adam
+
+
+def _begin(data: Images, network: UNetConfig | None, options: Options, seed: int, device: str) -> _Parts:
+    pixels = data.tensor()
+    center = pixels.mean(0)  # (channels, side, side)
+    spread = float((pixels - center).square().mean().sqrt())
+    if not spread > 0:
+        raise ValueError(f"all pictures of {data.name} are the same; there is nothing to learn")
+    network = network or UNetConfig(size=center.shape[-1], channels=center.shape[0], classes=len(data.classes))
+    needed = {"channels": center.shape[0], "size": center.shape[-1], "classes": len(data.classes)}
+    for name, value in needed.items():
+        if getattr(network, name) != value:
+            raise ValueError(f"the network is for {name}={getattr(network, name)}, but {data.name} has {value}")
     described = {"name": data.name, "shape": list(center.shape), "range": [-1, 1], "classes": list(data.classes)}
-    torch.manual_seed(seed)
-    header = checkpoint.Header(network, spread, described)
-    model = checkpoint.build(header, center).to(device)
-    average = checkpoint.build(header, center).to(device).requires_grad_(False)
+    return _parts(checkpoint.Header(network, spread, described), center, options, seed, device)
+
+
+def _resume(data: Images, out: str | Path, device: str) -> _Parts:
+    header, tensors = checkpoint.read(out)
+    shape, classes = list(data.tensor().shape[1:]), list(data.classes)
+    if header.data["shape"] != shape or header.data["classes"] != classes:
+        raise ValueError(f"the checkpoint in {out} was trained on {header.data['name']}, pictures of shape "
+                         f"{header.data['shape']} and classes {header.data['classes']}; {data.name} has {shape} and "
+                         f"{classes}. Go on with the same data, or choose another folder")
+    if not any(name.startswith("net.") for name in tensors):
+        raise ValueError(f"the checkpoint in {out} holds only averaged weights, not the state of a training; "
+                         "start a new one in another folder")
+    history = header.training
+    parts = _parts(header, tensors["model.center"], Options(**history["options"]), history["seed"], device)
+    _restore(parts, tensors, history["step"])
+    return parts
+
+
+def _parts(header, center: Tensor, options: Options, seed: int, device: str) -> _Parts:
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
+        torch.manual_seed(seed)
+        model = checkpoint.build(header, center).to(device)
+        average = checkpoint.build(header, center).to(device).requires_grad_(False)
     average.load_state_dict(model.state_dict())
     adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
-    first = before.get("step", 0)
-    if resume:
-        _restore(model, average, adam, tensors, first)
+    return _Parts(header, model, average, adam)
 
-    def save(step: int, seconds: float) -> None:
+
+def _run(data: Images, minutes: float | None, steps: int | None, out: str | Path | None, network: UNetConfig | None,
+         options: Options, seed: int, resume: bool, save_every: float, device: str) -> Iterator[Record]:
+    parts = _resume(data, out, device) if resume and out is not None else _begin(data, network, options, seed, device)
+    before = parts.header.training
+    if resume:
+        seed, options = before["seed"], Options(**before["options"])
+        steps = steps or (before["steps"] if minutes is None else None)
+        if steps is None and minutes is None:
+            raise ValueError("the run was stopped before its number of steps was known; say minutes= or steps= again")
+    planned = math.inf if minutes is None else 60 * minutes  # seconds
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    first, earlier = before.get("step", 0), before.get("seconds", 0.0)
+
+    def save() -> None:
         if out is not None:
             history = {"step": step, "steps": steps, "images": step * options.batch, "seconds": round(seconds, 1),
                        "seed": seed, "options": asdict(options)}
-            checkpoint.save(Path(out) / "checkpoint.safetensors", replace(header, training=history),
-                            _state(model, average, adam))
+            checkpoint.save(Path(out) / "checkpoint.safetensors", replace(parts.header, training=history),
+                            _state(parts))
 
-    step, start = first, time.monotonic() - before.get("seconds", 0.0)
-    saved = begun = time.monotonic()
-    seconds = before.get("seconds", 0.0)
+    step, seconds = first, earlier
+    begun = saved = time.monotonic()
     try:
         while steps is None or step < steps:
-            done = step / steps if steps else seconds / (60 * minutes)
-            for group in adam.param_groups:
+            done = step / steps if steps else seconds / planned
+            for group in parts.adam.param_groups:
                 group["lr"] = options.learning_rate * schedule(step, done, options)
-            loss = _step(model, adam, data, seed, step, options)
+            loss = _step(parts.model, parts.adam, data, seed, step, options)
             step += 1
-            _average(average, model, step, options.averaging)
-            seconds = time.monotonic() - start
-            rate = (step - first) * options.batch / (time.monotonic() - begun)
-            if steps is None and seconds > min(30.0, 6.0 * minutes):
-                steps = max(step, round(step * 60 * minutes / seconds))
+            _average(parts.average, parts.model, step, options.averaging)
+            seconds = earlier + time.monotonic() - begun
+            rate = (step - first) * options.batch / (seconds - earlier)
+            if steps is None and seconds > min(30.0, 0.1 * planned):
+                steps = max(step, round(step * planned / seconds))
             yield Record(step, steps, loss, rate, seconds)
             if time.monotonic() - saved > save_every:
-                save(step, seconds)
+                save()
                 saved = time.monotonic()
-    finally:
-        save(step, seconds)
+    except FloatingPointError:
+        raise  # the weights are spoilt: keep the last checkpoint
+    except BaseException:
+        save()  # Ctrl-C, or the caller has seen enough
+        raise
+    save()
 
 
 def schedule(step: int, done: float, options: Options) -> float:
@@ -151,7 +197,7 @@ def schedule(step: int, done: float, options: Options) -> float:
 
 def _step(model: Preconditioned, adam, data: Images, seed: int, step: int, options: Options) -> float:
     device = model.center.device
-    random = torch.Generator().manual_seed(seed * 2**32 + step)
+    random = torch.Generator().manual_seed(key(seed, step)[0])  # it takes 32 bits of a seed
     some = data.subset(_indices(len(data), options.batch, seed, step).numpy())
     x0, label = some.tensor().to(device), torch.from_numpy(some.labels).long()
     dropped = torch.rand(len(some), generator=random) < options.drop_label
@@ -173,7 +219,7 @@ def _indices(n: int, batch: int, seed: int, step: int) -> Tensor:
     """Which pictures step `step` sees: every epoch is its own permutation, its remainder dropped."""
     per_epoch = max(1, n // batch)
     epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 2**32 + 2**31 + epoch))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(key(seed, epoch)[1]))
     return order[place * batch:(place + 1) * batch]
 
 
@@ -188,22 +234,23 @@ def _average(average: Preconditioned, model: Preconditioned, step: int, width: f
         a.lerp_(p, 1 - beta)
 
 
-def _state(model, average, adam) -> dict[str, Tensor]:
-    state = {f"model.{k}": v for k, v in average.state_dict().items()}
-    state |= {f"net.{k}": v for k, v in model.state_dict().items()}
-    for name, p in model.named_parameters():
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if p in adam.state:
-                state[f"adam.{moment}.{name}"] = adam.state[p][moment]
+def _state(parts: _Parts) -> dict[str, Tensor]:
+    state = {f"model.{k}": v for k, v in parts.average.state_dict().items()}
+    state |= {f"net.{k}": v for k, v in parts.model.state_dict().items()}
+    for name, p in parts.model.named_parameters():
+        for moment in MOMENTS:
+            if p in parts.adam.state:
+                state[f"adam.{moment}.{name}"] = parts.adam.state[p][moment]
     return state
 
 
-def _restore(model, average, adam, tensors: dict[str, Tensor], step: int) -> None:
+def _restore(parts: _Parts, tensors: dict[str, Tensor], step: int) -> None:
     def part(prefix):
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    average.load_state_dict(part("model."))
-    model.load_state_dict(part("net."))
-    for name, p in model.named_parameters():
-        moments = {m: tensors[f"adam.{m}.{name}"].to(p.device) for m in ("exp_avg", "exp_avg_sq")}
-        adam.state[p] = {"step": torch.tensor(float(step)), **moments}
+    parts.average.load_state_dict(part("model."))
+    parts.model.load_state_dict(part("net."))
+    for name, p in parts.model.named_parameters():
+        if step:
+            moments = {m: tensors[f"adam.{m}.{name}"].to(p.device) for m in MOMENTS}
+            parts.adam.state[p] = {"step": torch.tensor(float(step)), **moments}

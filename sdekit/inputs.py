@@ -144,7 +144,7 @@ def increments(noise, paths: int, steps: int, noises: int, inner: tuple[int, ...
         array = array[:, :, None]
     if array.shape != expected:
         bare = f" or {expected[:2]}" if expected[2:] == (1,) else ""
-        raise ValueError(f"noise must hold increments dW of shape {expected} {axes}{bare}, got {array.shape}")
+        raise ValueError(f"noise must hold increments dW of shape {expected} {axes}{bare}, got {np.shape(noise)}")
     if not np.isfinite(array).all():
         raise ValueError("noise holds values that are not finite")
     return np.ascontiguousarray(array.reshape(paths, steps, -1))

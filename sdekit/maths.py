@@ -26,7 +26,7 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
            done: dict | None = None) -> Callable:
     """A copy of `function` whose globals and closure are passed through `replace`; `finish` is applied to each copy.
 
-    Functions written in Python are copied in turn, once each; everything else that `replace` leaves as it is stays.
+    Functions written in Python are copied in turn, once each, if anything in them changes; the rest stays as it is.
 
     >>> def area(r): return math.pi * r**2
     >>> rebind(area, lambda value: types.SimpleNamespace(pi=3) if value is math else value)(2)
@@ -44,25 +44,37 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
         if isinstance(value, types.FunctionType):
             return rebind(value, replace, finish, done)
         if isinstance(value, PythonOnly):
-            return PythonOnly(rebind(value.function, replace))
+            inner = rebind(value.function, replace)
+            return value if inner is value.function else PythonOnly(inner)
         if isinstance(value, types.ModuleType):
             return with_functions(value)
         return value
 
+    def new_cell(cell: types.CellType) -> types.CellType:
+        """The same cell where its content stays: a variable that is shared and assigned to stays shared."""
+        other = new(cell.cell_contents)
+        return cell if other is cell.cell_contents else types.CellType(other)
+
     def with_functions(module: types.ModuleType):
         """The module, or a stand-in for it if the code calls plain functions of it."""
         used = {k: v for k, v in vars(module).items() if k in names and isinstance(v, types.FunctionType)}
-        if not used or module is np or module is math:
+        other = {k: new(v) for k, v in used.items()} if module not in (np, math) else used
+        if all(other[k] is v for k, v in used.items()):
             return module
         stand_in = types.ModuleType(module.__name__)
-        vars(stand_in).update(vars(module) | {k: new(v) for k, v in used.items()})
+        vars(stand_in).update(vars(module) | other)
         return stand_in
 
     names = _names(function.__code__)
-    scope = {k: new(v) if k in names else v for k, v in function.__globals__.items()}
-    cells = tuple(types.CellType(new(c.cell_contents)) for c in function.__closure__ or ())
-    copy = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
-    copy.__kwdefaults__ = function.__kwdefaults__
+    changed = {k: new(v) for k, v in function.__globals__.items() if k in names}
+    changed = {k: v for k, v in changed.items() if v is not function.__globals__[k]}
+    cells = tuple(map(new_cell, function.__closure__ or ()))
+    if changed or cells != (function.__closure__ or ()):
+        copy = types.FunctionType(function.__code__, function.__globals__ | changed, function.__name__,
+                                  function.__defaults__, cells)
+        copy.__kwdefaults__ = function.__kwdefaults__
+    else:
+        copy = function
     done[function] = finish(copy)
     return done[function]
 

@@ -29,6 +29,14 @@ class UNetConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "widths", tuple(self.widths))
+        for name in ("size", "channels", "classes", "patch", "blocks", "embedding", "widths"):
+            value = getattr(self, name)
+            for number in value if name == "widths" and value else (value,):
+                if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                    raise ValueError(f"a U-Net's {name} must be positive whole numbers, got {value!r}")
+        if any(width % 8 for width in self.widths) or self.embedding % 2:
+            raise ValueError(f"a U-Net's widths must be multiples of 8 and its embedding even, got {self.widths} and "
+                             f"{self.embedding}")
         least = self.patch * 2 ** (len(self.widths) - 1)
         if self.size % least:
             raise ValueError(f"a U-Net with patches of {self.patch} and {len(self.widths)} sizes needs pictures whose "
@@ -64,7 +72,7 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         last = nn.Conv2d(widths[0], pixels, 3, padding=1)
         self.out = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last)
-        nn.init.zeros_(last.weight)  # F = 0 at the start: the denoiser begins as the Gaussian's own
+        _zero(last)  # F = 0 at the start: the denoiser begins as the Gaussian's own
 
     def forward(self, u: Tensor, c: Tensor, label: Tensor) -> Tensor:
         e = F.silu(self.level(c) + self.label(label))  # (batch, embedding)
@@ -90,6 +98,11 @@ def through(blocks: nn.Module, h: Tensor, e: Tensor) -> Tensor:
     return h
 
 
+def _zero(layer: nn.Conv2d | nn.Linear) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class NoiseLevel(nn.Module):
     """(batch,) -> (batch, features): cos and sin of 2 pi f c, the frequencies f geometric from 1/4 to 16."""
 
@@ -113,7 +126,7 @@ class Block(nn.Module):
         self.norm1, self.conv1 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
         self.norm2, self.conv2 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * width)
-        nn.init.zeros_(self.conv2.weight)  # each block begins as the identity
+        _zero(self.conv2)  # each block begins as the identity
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         scale, shift = self.film(e)[:, :, None, None].chunk(2, dim=1)
@@ -128,7 +141,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = max(1, width // 32)
         self.norm, self.qkv, self.out = nn.GroupNorm(8, width), nn.Linear(width, 3 * width), nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
+        _zero(self.out)
 
     def forward(self, h: Tensor) -> Tensor:
         rows, columns = h.shape[2:]
