@@ -110,10 +110,10 @@ def load(path: str | Path | None = None, device: str | torch.device = "cpu") -> 
     state = {k.removeprefix("model."): v for k, v in tensors.items()}
     if "center" not in state:
         raise ValueError(f"{path} holds no averaged weights ('model.*'); is it a checkpoint of `train`?")
-    network = header.network
-    if tuple(state["center"].shape) != (network.channels, network.size, network.size):
-        raise ValueError(f"the weights in {path} do not fit the network that its header names: the centre of the data has "
-                         f"shape {tuple(state['center'].shape)}, not {(network.channels, network.size, network.size)}")
+    network, center = header.network, tuple(state["center"].shape)
+    if center != (network.channels, network.size, network.size):
+        raise ValueError(f"the weights in {path} do not fit the network that its header names: the centre of the "
+                         f"data has shape {center}")
     model = build(header, state["center"])
     try:
         model.load_state_dict(state)

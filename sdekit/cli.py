@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import numpy as np
 import typer
@@ -62,13 +62,16 @@ def ou(x0: float = 1.0, kappa: float = 1.0, theta: float = 0.0, sigma: float = 1
 
 
 def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
+    if plot and plot.suffix not in (".png", ".pdf", ".svg", ".jpg"):
+        _fail(f"--plot must be a file name ending in .png, .pdf, .svg or .jpg, got {str(plot)!r}")
     start = time.perf_counter()
     try:
+        for file in filter(None, (plot, out)):
+            file.parent.mkdir(parents=True, exist_ok=True)
         result = sk.simulate(process(), x0, end, steps, paths, seed=seed, save="all" if save is None else save,
                              method=sk.euler_maruyama if euler else None)
-    except (TypeError, ValueError, MemoryError, FloatingPointError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    except (TypeError, ValueError, MemoryError, FloatingPointError, OSError) as error:
+        _fail(error)
     seconds = time.perf_counter() - start
     typer.echo(result)
     low, median, high = (q[-1] for q in result.quantile([0.05, 0.5, 0.95]))
@@ -81,11 +84,15 @@ def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
     if plot:
         import matplotlib
         matplotlib.use("Agg")
-        plot.parent.mkdir(parents=True, exist_ok=True)
         figure = result.plot().get_figure(root=True)
         assert figure is not None
         figure.savefig(plot, dpi=120)
         typer.echo(f"wrote {plot}")
+
+
+def _fail(error) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

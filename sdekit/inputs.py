@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 
 from sdekit.noise import MAX_PATHS, MAX_STEPS, whole
 
@@ -82,6 +83,8 @@ def time_grid(t, steps: int | None) -> np.ndarray:
     >>> time_grid((1.0, 2.0), 4)
     array([1.  , 1.25, 1.5 , 1.75, 2.  ])
     """
+    if isinstance(t, bool | np.bool_):
+        raise TypeError(f"t must be an end time, a pair (start, end), or an array of times; got {t}")
     times = _floats("t", t, "an end time, a pair (start, end), or an array of times")
     if times.ndim > 1 or (times.ndim == 1 and len(times) < 2):
         raise ValueError(f"t must be an end time, a pair (start, end), or an array of times; got {_brief(t)}")
@@ -97,7 +100,11 @@ def time_grid(t, steps: int | None) -> np.ndarray:
             raise ValueError(f"time must run forwards: t goes from {begin} to {end}; give an end after the start")
         if steps is None:
             raise TypeError("steps is missing: say into how many equal steps the time is cut, or give the grid as t")
-        times = np.linspace(begin, end, whole("steps", steps, MAX_STEPS, start=1) + 1)
+        count = whole("steps", steps, MAX_STEPS, start=1)
+        if 32 * count > psutil.virtual_memory().available:
+            raise MemoryError(f"a grid of {count:,} steps does not fit into memory; take fewer steps, or the "
+                              "time in parts")
+        times = np.linspace(begin, end, count + 1)
     if not (np.diff(times) > 0).all():
         n = int(np.argmin(np.diff(times) > 0))
         raise ValueError(f"the times of the grid must increase, but t[{n}] = {times[n]} and "

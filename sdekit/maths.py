@@ -32,6 +32,8 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
     >>> rebind(area, lambda value: types.SimpleNamespace(pi=3) if value is math else value)(2)
     12
     """
+    if not isinstance(function, types.FunctionType):
+        return function  # a callable object keeps what it closes over
     done = {} if done is None else done
     if function in done:
         return done[function]

@@ -16,7 +16,8 @@ class Paths:
     t     the saved times, (times,)
     x     the values: (paths, times) for a number, (paths, times, dim) for several components,
           (batch, times, ...) for a tensor state
-    info  how they came to be: equation, method, backend, seed, stream, steps, noise (the version of its format), dtype
+    info  how they came to be: equation, method, backend, steps; and seed, stream, first path, and the version of the
+          noise's format, or noise="given"
 
     >>> import sdekit as sk
     >>> paths = sk.simulate(sk.BrownianMotion(), x0=0.0, t=1.0, steps=4, paths=1000, seed=7)
@@ -60,7 +61,10 @@ class Paths:
         return np.quantile(self._values(), q, axis=0)
 
     def replay(self, path: int) -> "Paths":
-        """That path alone, at every step, from the same noise: its row of x bit for bit, whatever was saved."""
+        """That path alone, at every step, from the same noise, whatever was saved: its row of x.
+
+        Bit for bit; a tensor state to rounding, since some of Torch's functions round by where an element stands.
+        """
         if isinstance(path, bool) or not isinstance(path, int | np.integer):
             raise TypeError(f"replay takes the number of a path, got {path!r}")
         if not 0 <= path < len(self):

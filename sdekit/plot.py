@@ -57,7 +57,7 @@ def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20
 
 def _component(paths: Paths, component: int | None) -> np.ndarray:
     x = np.asarray(paths.x)
-    if x.ndim == 2 and component is None:
+    if x.ndim == 2 and not component:
         return x
     if x.ndim != 3:
         raise ValueError(f"only numbers and systems can be drawn over time, this result has shape {x.shape}")

@@ -119,7 +119,7 @@ class Execution:
 def _solve(equation, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution) -> Paths:
     """One run for `simulate` and `integrate`; `origin` names the noise, empty where it is given or none."""
     grid = time_grid(t, steps)
-    begin = start(x0, paths)
+    begin = start(x0, len(noise) if paths is None and np.ndim(noise) > 1 else paths)
     random = isinstance(equation, SDE)
     shape = Structure(1, int(random), True, True) if begin.tensor else structure(equation, begin.sample, grid[0])
     given = None if noise is None else increments(noise, begin.paths, len(grid) - 1, shape.noises, begin.inner)
@@ -178,7 +178,7 @@ def _fill(backend: str, step: Callable, shape: Structure, run: Run, out: np.ndar
         run_numba(_kernel(step, shape, run.given is not None), run, out, tick)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure) -> Callable:
     return method.make(coefficients(drift, diffusion, transition, names, shape))
 

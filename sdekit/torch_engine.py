@@ -60,10 +60,14 @@ def run_torch(step: Callable, run: Run, tensor: bool, device, tick: Callable[[in
         row = torch.arange(-(-run.paths // LANES) * LANES, device=device).clamp(max=run.paths - 1)
         starts = [torch.as_tensor(c, dtype=torch.float64, device=device) for c in run.x0]
         x = tuple(c.expand(len(row)).clone() if len(c) == 1 else c[row] for c in starts)
-    step = rebind(step, _replace)
+    bound, number = rebind(step, _replace), x[0].dtype
+
+    def step_in_kind(x, t, h, dw, p):
+        return tuple(torch.as_tensor(c, device=device).to(number) for c in bound(x, t, h, dw, p))
+
     kept = set(run.save.tolist())
     saved = []
-    for n, state in march(step, x, run, _increments(run, x[0], row), _finite):
+    for n, state in march(step_in_kind, x, run, _increments(run, x[0], row), _finite):
         if state[0].shape != x[0].shape:
             raise ValueError(f"x0 has shape {tuple(x[0].shape)}, but a step of the SDE's functions gives "
                              f"{tuple(state[0].shape)}; they must return the state's shape")

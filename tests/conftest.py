@@ -1,16 +1,18 @@
 """Tolerances of the whole suite, and how often it would cry wolf.
 
-A statistical test compares an estimate with the exact value and allows K standard errors, which are worked out from
-the exact law where it is known. A comparison of true numbers then fails with probability
+A statistical test compares an estimate with the exact value and allows K standard errors, which are worked out
+from the exact law where it is known. A comparison of true numbers then fails with probability
 
     p = P(|N(0, 1)| > K) = 7e-6  for K = 4.5,
 
-and Kolmogorov-Smirnov tests use that same p. The suite makes about 5000 such comparisons (an array counts each of its
-entries), so that a run on fresh seeds would fail by bad luck about once in 30 runs. Seeds are fixed and Hypothesis is
-derandomised: a normal run draws the same numbers every time and its false-alarm rate is nought. After a
-change of the noise's format, a single failure near K is therefore worth one look at a second seed; two are a bug.
+and Kolmogorov-Smirnov tests use that same p. The tests of sdekit make about 1200 such comparisons (an array counts
+each of its entries), so that a run on fresh seeds would fail by bad luck about once in 120 runs. Seeds are fixed and
+Hypothesis is derandomised: a normal run draws the same numbers every time, and its false-alarm rate is nought. After
+a change of the noise's format, one failure near K is worth a look at a second seed; two are a bug.
 
 Rounding is allowed as a number of units in the last place, EPS = 2^-52, times the number of steps that collect them.
+
+`pytest --hypothesis-profile=fresh` lets Hypothesis search further, with new examples each time.
 """
 
 import hypothesis
@@ -29,7 +31,7 @@ hypothesis.settings.load_profile("normal")
 
 
 def rounding(steps, *values):
-    """What `steps` steps may gather in rounding errors on numbers of this size: 16 units in the last place each."""
+    """What `steps` steps may gather in rounding errors on numbers of this size: 16 last places each."""
     return 16 * steps * EPS * max(float(np.abs(np.asarray(v)).max()) for v in values)
 
 
@@ -40,8 +42,7 @@ def assert_near(estimate, exact, stderr, bias=0.0):
 
 
 def assert_gaussian(sample, mean, variance):
-    """The sample, (n, ...), has the law N(mean, variance): its mean, its variance, and its distribution function."""
-    sample = np.asarray(sample, float)
+    """The sample, (n, ...), has the law N(mean, variance): its mean, its variance, its distribution function."""
     n, z = len(sample), (np.asarray(sample) - mean) / np.sqrt(variance)
     assert_near(z.mean(axis=0), 0.0, n**-0.5)
     assert_near((z**2).mean(axis=0), 1.0, (2 / n) ** 0.5)

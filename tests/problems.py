@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 import sdekit as sk
 
@@ -106,7 +105,8 @@ KP = "Kloeden & Platen, Numerical Solution of Stochastic Differential Equations"
 
 linear = Pathwise(
     "linear", sk.SDE(_linear_drift, _linear_noise, a=1.01, b=0.87), 0.5,
-    lambda t, W: 0.5 * np.exp((1.01 - 0.87**2 / 2) * t + 0.87 * W[..., 0]), KP + ", section 4.4; SciML SDEProblemLibrary, prob_sde_linear")
+    lambda t, W: 0.5 * np.exp((1.01 - 0.87**2 / 2) * t + 0.87 * W[..., 0]),
+    KP + ", section 4.4; SciML SDEProblemLibrary, prob_sde_linear")
 tanh = Pathwise("tanh", sk.SDE(_tanh_drift, _tanh_noise), 0.5, _tanh_solution, KP + ", section 4.4")
 wave = Pathwise(
     "wave", sk.SDE(_wave_drift, _wave_noise, p=0.1), 1.0, lambda t, W: np.arctan(0.1 * W[..., 0] + np.tan(1.0)),
@@ -119,7 +119,8 @@ sinh = Pathwise(
     "sinh", sk.SDE(_sinh_drift, _sinh_noise), 0.5, lambda t, W: np.sinh(W[..., 0] + np.arcsinh(0.5)),
     KP + ", section 4.4")
 arsinh = Pathwise(
-    "arsinh", sk.SDE(_arsinh_drift, _sinh_noise), 0.0, lambda t, W: np.sinh(t + W[..., 0]), KP + ", section 4.4; the weak test problem of Roessler 2010")
+    "arsinh", sk.SDE(_arsinh_drift, _sinh_noise), 0.0, lambda t, W: np.sinh(t + W[..., 0]),
+    KP + ", section 4.4; the weak test problem of Roessler 2010")
 two_noises = Pathwise(
     "two noises", sk.SDE(_linear_drift, _two_noises, a=-0.02, b1=1.0, b2=2.0), 1.0,
     lambda t, W: np.exp((-0.02 - 2.5) * t + W[..., 0] + 2.0 * W[..., 1]),
@@ -133,7 +134,7 @@ PATHWISE = [linear, tanh, wave, additive, sinh, arsinh, two_noises, commutative]
 
 @dataclass(frozen=True)
 class Law:
-    """The exact law of a process from x0: X(t) = link(Y(t)) with Y Gaussian, by its mean m and covariance c.
+    """The exact law of a process from x0: `gaussian` maps X(t) to a Gaussian process, of known mean and covariance.
 
     Written out from the literature, not taken from the process's own methods.
     """
@@ -149,10 +150,6 @@ class Law:
 
     def __repr__(self):
         return type(self.process).__name__
-
-    def cdf(self, x, t):
-        """P(X(t) <= x)."""
-        return ndtr((self.gaussian(x) - self.gaussian_mean(t)) / self.gaussian_covariance(t, t) ** 0.5)
 
 
 def _same(x):

@@ -55,6 +55,15 @@ def test_threads_and_chunks_never_change_a_bit(case, backend, paths, steps, monk
         assert same(array(run(threads=threads).x), whole)
 
 
+@pytest.mark.parametrize("block", [1, 7, 256])
+def test_given_starts_and_increments_stay_with_their_paths_in_any_chunk(block, monkeypatch):
+    dw = np.random.default_rng(2).normal(size=(300, 3, 3))
+    run = lambda: sk.simulate(whirl, starts(300), steps=3, noise=dw, backend="numpy").x
+    whole = run()
+    monkeypatch.setattr(array_engine, "BLOCK", block)
+    assert same(run(), whole)
+
+
 @all_sdes
 @pytest.mark.parametrize("steps", [1, 6, 7])
 def test_a_path_is_the_same_alone_as_among_others(case, backend, steps):
@@ -159,14 +168,14 @@ def test_new_parameters_and_new_starts_need_no_new_function(backend):
     """A compiled function is kept for its parameters' names; the values come with each call."""
     dw = np.random.default_rng(6).normal(size=(2, 3, 1))
     for a, s, x0 in ((0.1, 0.2, 1.0), (-1.0, 0.9, 1.0), (0.1, 0.2, np.array([2, 3]))):
-        sde = sk.SDE(bump.drift, bump.diffusion, s=s, a=a)  # in another order than the functions'
+        sde = sk.SDE(bump.drift, bump.diffusion, a=a, s=s)
         result = array(sk.simulate(sde, x0, steps=3, paths=2, noise=dw, backend=backend).x)
         exact = euler_path(sde, x0, np.linspace(0, 1, 4), dw)
         assert np.abs(result - exact).max() <= rounding(3, exact)
 
 
 def test_every_path_may_start_at_a_place_of_its_own(backend):
-    u, v = starts(300)
+    u, _ = starts(300)
     whole = array(sk.simulate(whirl, (u, -0.2), steps=3, seed=5, backend=backend).x)
     assert (whole[:, 0, 0] == u).all() and (whole[:, 0, 1] == -0.2).all()
     alone = sk.simulate(whirl, (u[270], -0.2), steps=3, seed=5, first=270, paths=1, backend=backend)
@@ -182,10 +191,10 @@ def test_the_seed_and_the_stream_are_the_noise(case, backend):
         assert (array(few(**other).x)[:, 1:] != x[:, 1:]).all()
 
 
-def test_without_diffusion_it_is_the_eulers_of_the_ode(backend):
-    sde = sk.SDE(bump.drift, lambda x, t: 0.0, a=0.7)
-    walked = array(sk.simulate(sde, starts(5)[0], t=GRID, seed=1, backend=backend).x)
-    solved = array(sk.integrate(sde, starts(5)[0], t=GRID, method=sk.euler, backend=backend).x)
+def test_without_diffusion_it_is_the_eulers_of_the_ode():
+    still = sk.SDE(whirl.drift, lambda x, t: (0.0, 0.0), a=0.6, k=1.5)
+    walked = array(sk.simulate(still, starts(5), t=GRID, seed=1).x)
+    solved = array(CASES["euler"](paths=5, t=GRID).x)
     assert np.abs(walked - solved).max() <= rounding(len(GRID) - 1, solved)
 
 

@@ -88,7 +88,7 @@ def test_a_path_that_is_not_there_cannot_be_replayed(paths, path, error, message
 
 @pytest.mark.parametrize("q", [5, -0.1, [0.5, 1.5], float("nan"), None])
 def test_quantiles_are_asked_for_by_probabilities(paths, q):
-    with pytest.raises(ValueError, match="quantiles are asked for by probabilities from 0 to 1, got .*write 0.05"):
+    with pytest.raises(ValueError, match=r"quantiles are asked for by probabilities from 0 to 1, got .*write 0\.05"):
         paths.quantile(q)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import sdekit as sk
 from tests import strategies
-from tests.conftest import EPS, array, assert_gaussian, assert_near, rounding
+from tests.conftest import BACKENDS, EPS, array, assert_gaussian, assert_near, rounding
 from tests.problems import LAWS
 
 TIMES = np.array([0.0, 0.1, 0.15, 0.7, 1.0, 2.5])
@@ -104,7 +104,7 @@ def test_mean_and_variance_are_the_transitions(process, x, h):
 
 
 @pytest.mark.parametrize("law", LAWS[:2], ids=repr)
-@pytest.mark.parametrize("how", ["the seed", "given increments"])
+@pytest.mark.parametrize("how, backend", [("the seed", name) for name in BACKENDS] + [("given increments", "numpy")])
 def test_brownian_motion_and_gbm_are_exact_path_by_path(law, how, backend):
     """X(t) = x0 + mu t + sigma W(t), and S(t) = S0 exp((mu - sigma^2 / 2) t + sigma W(t)), W from the same noise."""
     h = np.diff(TIMES)
@@ -186,6 +186,13 @@ BAD = [
 def test_parameters_outside_the_domain_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_parameters_are_those_of_the_process():
+    with pytest.raises(TypeError, match="sigma"):
+        sk.GeometricBrownianMotion(0.1)
+    with pytest.raises(TypeError, match="theta"):
+        sk.GeometricBrownianMotion(0.1, sigma=0.2, theta=0.3)
 
 
 def test_parameters_that_are_no_numbers_are_refused():

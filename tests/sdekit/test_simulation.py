@@ -1,6 +1,7 @@
 """simulate() and integrate(): which method and which execution, and how they say no, before and during the work."""
 
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import psutil
 import pytest
 
 import sdekit as sk
-from sdekit import simulation
+from sdekit import array_engine, simulation
 from tests.conftest import array, rounding
 from tests.problems import euler_path
 
@@ -27,7 +28,7 @@ def test_a_process_is_simulated_by_its_exact_law_and_others_by_euler_maruyama():
 
 
 def test_auto_compiles_where_the_work_pays_for_it(monkeypatch):
-    run = lambda: sk.simulate(plain, 1.0, steps=10, paths=100, seed=1)
+    run = lambda: sk.simulate(bm, 1.0, steps=10, paths=100, seed=1)
     assert run().info["backend"] == "numpy"
     monkeypatch.setattr(simulation, "COMPILE_ABOVE", 2 * 10 * 100)
     assert run().info["backend"] == "numba"  # one component and one noise: 2 x 10 x 100 is not below
@@ -59,6 +60,26 @@ def test_numpy_says_that_it_cannot_take_an_if_on_the_state(t, x0):
 def test_an_if_that_comes_later_in_time_works_on_auto():
     late = sk.SDE(lambda x, t: 0.0 if t < 0.5 else branching(x, t), lambda x, t: 0.5)
     assert np.isfinite(sk.simulate(late, 0.1, steps=4, paths=3, seed=1).x).all()
+
+
+class Pull:
+    """A drift that is an object, and one of its methods."""
+
+    def __call__(self, x, t, k=2.0):
+        return -k * x
+
+    def halved(self, x, t):
+        return -1.0 * x
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("drift, slope", [(partial(Pull(), k=3.0), -3.0), (Pull(), -2.0), (Pull().halved, -1.0)],
+                         ids=["partial", "object", "method"])
+def test_whatever_can_be_called_can_be_a_drift(drift, slope, backend):
+    """Numba compiles plain functions only; arrays and tensors go through anything."""
+    pytest.importorskip(backend)
+    x = sk.simulate(sk.SDE(drift, lambda x, t: 1.0), 1.0, steps=1, noise=[[0.25]], backend=backend).final[0]
+    assert x == 1.0 + slope + 0.25
 
 
 def test_a_dim_1_system_keeps_its_axis_and_a_number_has_none():
@@ -122,7 +143,7 @@ def test_a_result_larger_than_the_memory_is_refused_before_any_work(monkeypatch,
         if backend != "numba":  # which cannot compile a list that a function writes to
             assert len(call()) == 100
     else:
-        with pytest.raises(MemoryError, match=r"100 paths x 3 times x 8 bytes.*are free; save fewer times \(save='final'"):
+        with pytest.raises(MemoryError, match=r"100 paths x 3 times x 8 bytes.*; save fewer times \(save='final'"):
             call()
         assert called == [0.0]  # once, to see what it returns
 
@@ -159,8 +180,9 @@ def starts(paths, which):
 @pytest.mark.parametrize("steps", [15, 16])
 @pytest.mark.parametrize("which", [0, 255, 256, 299])
 @pytest.mark.parametrize("late", [13, 6, 1, 0])
-def test_a_state_that_is_not_finite_is_named_by_path_step_and_time(backend, steps, which, late):
+def test_a_state_that_is_not_finite_is_named_by_path_step_and_time(backend, steps, which, late, monkeypatch):
     """The push comes `late` steps before the end, at an odd or even step; the paths before are not blamed."""
+    monkeypatch.setattr(array_engine, "BLOCK", 128)
     n = steps - late
     sde = sk.SDE(burst_drift, small, at=(n - 1.5) / steps)
     grid = np.linspace(0.0, 1.0, steps + 1)
@@ -203,6 +225,7 @@ def test_the_call_that_the_error_names_leads_there(backend, grid, n):
     assert array(again.final)[0] == array(before.final)[path]
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_an_explosion_is_found_at_its_step(backend):
     """dX = X^2 dt + dW / 2 from 8: Euler squares it until it overflows; the step is that of the formula."""
     square = sk.SDE(lambda x, t: x * x, lambda x, t: 0.5)
@@ -218,24 +241,29 @@ def test_an_explosion_is_found_at_its_step(backend):
 
 def test_given_increments_have_no_seed_to_name():
     with pytest.raises(FloatingPointError, match="path 1 is not finite after step 3 of 4") as caught:
-        sk.simulate(sk.SDE(lambda x, t: x**300, small), np.array([0.5, 1e2, 0.5]) * 1e-1, steps=4,
-                    noise=[[0.0] * 4, [0.0, 1e4, 0.0, 0.0], [0.0] * 4])
+        sk.simulate(sk.SDE(lambda x, t: x**200, small), 0.5, steps=4, paths=3,
+                    noise=[[0.0] * 4, [0.0, 1e6, 0.0, 0.0], [0.0] * 4])  # pushes path 1 to 1000.5 in step 2
     assert "seed" not in str(caught.value)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_an_integration_names_the_step_too(backend):
     with pytest.raises(FloatingPointError, match=r"path 0 is not finite after step 4 of 8, at t = 2.0") as caught:
         sk.integrate(sk.ODE(burst_drift, at=1.375), 1.0, t=4.0, steps=8, method=sk.euler, backend=backend)
     assert "seed" not in str(caught.value)
 
 
-def test_nothing_is_said_of_lanes_that_no_path_fills():
-    """Numba's tiles are always full: lanes past the last path go on with its start, and may burst unseen."""
+def test_nothing_is_said_of_what_numba_computes_and_does_not_keep():
+    """Its tiles are always full and its steps go in pairs: lanes and a step past the last may burst unseen."""
     sde = sk.SDE(lambda x, t: np.exp(2000.0 * (x - 2.0)), lambda x, t: 1.0)
-    z = sk.normals(5, paths=256).ravel()
+    z = sk.normals(0, paths=256).ravel()
     quiet = int(np.argmax(z > 2.0))  # so many paths come before the first high one
-    assert quiet > 0 and z.max() > 2.4  # which bursts: exp(2000 * 0.4) is infinite
-    assert np.isfinite(sk.simulate(sde, 0.0, t=2.0, steps=2, paths=quiet, seed=5, backend="numba").x).all()
+    assert quiet > 0 and z.max() > 2.4  # from which the next step bursts: exp(2000 * 0.4) is infinite
+    run = lambda **how: sk.simulate(sde, 0.0, seed=0, backend="numba", **how)
+    assert np.isfinite(run(t=2.0, steps=2, paths=quiet).x).all()
+    assert np.isfinite(run(t=1.0, steps=1, paths=256).x).all()
+    with pytest.raises(FloatingPointError, match=f"path {int(np.argmax(z > 2.36))} is not finite after step 2 of 2"):
+        run(t=2.0, steps=2, paths=256)
 
 
 def test_a_finite_run_may_touch_the_largest_numbers(backend):
@@ -246,9 +274,14 @@ def test_a_finite_run_may_touch_the_largest_numbers(backend):
 
 def test_new_functions_of_the_same_text_are_not_confused():
     """Compiled steps are kept by the functions themselves, closures and all."""
-    runs = [sk.simulate(sk.SDE(lambda x, t, k=k: k * x, lambda x, t: 0.0), 1.0, steps=1).final[0] for k in (1.0, 2.0)]
-    closed = [sk.simulate(sk.SDE((lambda k: lambda x, t: k * x)(k), lambda x, t: 0.0), 1.0, steps=1).final[0]
-              for k in (1.0, 2.0)]
-    assert runs == closed == [2.0, 3.0]
+    def growth(k):
+        return sk.SDE(lambda x, t: k * x, small)
+
+    def growth_by_default(k):
+        return sk.SDE(lambda x, t, k=k: k * x, small)
+
+    for make in (growth, growth_by_default):
+        ends = [sk.simulate(make(k), 1.0, steps=1, noise=[[0.0]]).final[0] for k in (1.0, 2.0)]
+        assert ends == [2.0, 3.0]
 
 
