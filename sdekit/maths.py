@@ -81,6 +81,33 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
     return done[function]
 
 
+def captured(function: Callable, done: set | None = None) -> tuple:
+    """The values that `function`, and the plain functions it calls, take from outside: what compiling would freeze.
+
+    >>> rate = 2.0
+    >>> captured(lambda x: rate * x)
+    (2.0,)
+    """
+    done = set() if done is None else done
+    if isinstance(function, PythonOnly):
+        function = function.function
+    if not isinstance(function, types.FunctionType) or function in done:
+        return ()
+    done.add(function)
+    names = _names(function.__code__)
+    outside = [v for k, v in function.__globals__.items() if k in names]
+    outside += [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
+    found: list = []
+    for value in outside:
+        if isinstance(value, types.FunctionType | PythonOnly):
+            found.extend(captured(value, done))
+        elif isinstance(value, np.ndarray):
+            found.append((value.shape, value.tobytes()))
+        elif isinstance(value, int | float | complex | str | bool | tuple):
+            found.append(value)
+    return tuple(found)
+
+
 def _names(code: types.CodeType) -> set[str]:
     """Every global name that the code, or a function inside it, may read."""
     inner = (c for c in code.co_consts if isinstance(c, types.CodeType))

@@ -57,6 +57,19 @@ def test_an_interruption_stops_the_threads_and_is_raised(monkeypatch):
     assert threading.active_count() == threads
 
 
+rate = 1.0
+
+
+def test_a_variable_outside_that_changes_is_seen(monkeypatch):
+    """Compiling freezes what the functions read from outside; the next run has to see the new value."""
+    for value in (1.0, 3.0):
+        monkeypatch.setattr(f"{__name__}.rate", value)
+        assert sk.simulate(outside, 2.0, steps=1, backend="numba").final[0] == 2.0 + 2.0 * value
+
+
+outside = sk.SDE(lambda x, t: rate * x, lambda x, t: 0.0)
+
+
 def test_ctrl_c_reaches_the_caller_of_simulate(monkeypatch):
     class Bar(simulation.tqdm):
         def update(self, n=1):
