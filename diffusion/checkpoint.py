@@ -59,8 +59,9 @@ def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]
     if path.is_dir():
         path = path / "checkpoint.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}; train one with `diffusion train mnist --out "
-                                f"{path.parent}`, or call load() without a path for the shipped digits")
+        folder = path.parent if path.suffix == ".safetensors" else path
+        raise FileNotFoundError(f"no checkpoint at {path}; train one with `diffusion train mnist --out {folder}`, or "
+                                f" call load() without a path for the shipped digits")
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

@@ -44,7 +44,8 @@ def train(data: Annotated[str, typer.Argument(help="mnist.")] = "mnist",
         minutes = 20.0
     try:
         options = df.Options(batch=batch, loss=loss, precision="bfloat16" if bfloat16 else "float32")
-        records = df.train(df.mnist("train", folder), minutes=minutes, steps=steps, out=out, options=options, seed=seed,
+        records = df.train(df.mnist("train", folder), minutes=minutes, steps=steps, out=out,
+                           options=None if resume else options, seed=seed,
                            resume=resume)
         with tqdm(unit="step") as bar:
             average = None
@@ -115,7 +116,10 @@ def _range(index: str) -> tuple[int, int]:
 
 
 def _write(ax, path: Path) -> None:
-    ax.figure.savefig(path, dpi=120)
+    try:
+        ax.figure.savefig(path, dpi=120)
+    except OSError as error:
+        _fail(f"{path} cannot be written: {error}")
 
 
 def _check_picture(path: Path) -> None:

@@ -197,8 +197,13 @@ def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tenso
             done.append(states[-1].float().cpu())
             if keep:
                 kept.append(torch.stack(states if close else states[:-1]).float().cpu())
+    samples = torch.cat(done)
+    bad = (~samples.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise FloatingPointError(f"sample {first + bad[0]} of seed {seed} is not finite ({len(bad)} of {n} are not): "
+                                 "the denoiser gave values that are not, or the grid is too coarse for the method")
     info = {"seed": seed, "first": first, "method": str(method), "guidance": guidance}
-    return Samples(torch.cat(done), labels, rows / n, time.perf_counter() - start, grid, info,
+    return Samples(samples, labels, rows / n, time.perf_counter() - start, grid, info,
                    torch.cat(kept, dim=1) if keep else None)
 
 

@@ -75,19 +75,22 @@ def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
     seconds = time.perf_counter() - start
     typer.echo(result)
     low, median, high = (q[-1] for q in result.quantile([0.05, 0.5, 0.95]))
-    error = result.std()[-1] / np.sqrt(max(1, paths - 1))
-    typer.echo(f"at t = {result.t[-1]:g}: mean {result.mean()[-1]:.6g} ± {error:.2g} (standard error), "
+    error = f" ± {result.std()[-1] / np.sqrt(paths - 1):.2g} (standard error)" if paths > 1 else ""
+    typer.echo(f"at t = {result.t[-1]:g}: mean {result.mean()[-1]:.6g}{error}, "
                f"sd {result.std()[-1]:.6g}, 5% {low:.6g}, median {median:.6g}, 95% {high:.6g}")
     typer.echo(f"{paths * steps / seconds / 1e6:.1f} M path-steps/s, {seconds:.2f} s")
-    if out:
-        typer.echo(f"wrote {result.save(out)}")
-    if plot:
-        import matplotlib
-        matplotlib.use("Agg")
-        figure = result.plot().get_figure(root=True)
-        assert figure is not None
-        figure.savefig(plot, dpi=120)
-        typer.echo(f"wrote {plot}")
+    try:
+        if out:
+            typer.echo(f"wrote {result.save(out)}")
+        if plot:
+            import matplotlib
+            matplotlib.use("Agg")
+            figure = result.plot().get_figure(root=True)
+            assert figure is not None
+            figure.savefig(plot, dpi=120)
+            typer.echo(f"wrote {plot}")
+    except OSError as error:
+        _fail(error)
 
 
 def _fail(error) -> NoReturn:

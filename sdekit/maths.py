@@ -82,11 +82,11 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
 
 
 def captured(function: Callable, done: set | None = None) -> tuple:
-    """The values that `function`, and the plain functions it calls, take from outside: what compiling would freeze.
+    """What `function`, and the plain functions it calls, take from outside: values and code that compiling freezes.
 
     >>> rate = 2.0
-    >>> captured(lambda x: rate * x)
-    (2.0,)
+    >>> captured(lambda x: rate * x)[1:]
+    ('2.0',)
     """
     done = set() if done is None else done
     if isinstance(function, PythonOnly):
@@ -96,15 +96,17 @@ def captured(function: Callable, done: set | None = None) -> tuple:
     done.add(function)
     names = _names(function.__code__)
     outside = [v for k, v in function.__globals__.items() if k in names]
+    modules = [v for v in outside if isinstance(v, types.ModuleType) and v not in (np, math)]
+    outside += [v for module in modules for k, v in vars(module).items() if k in names]
     outside += [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
-    found: list = []
+    found: list = [function.__code__]
     for value in outside:
         if isinstance(value, types.FunctionType | PythonOnly):
             found.extend(captured(value, done))
         elif isinstance(value, np.ndarray):
             found.append((value.shape, value.tobytes()))
         elif isinstance(value, int | float | complex | str | bool | tuple):
-            found.append(value)
+            found.append(repr(value))
     return tuple(found)
 
 

@@ -175,7 +175,7 @@ def _fill(backend: str, step: Callable, shape: Structure, run: Run, out: np.ndar
         run_numpy(rebind(step, NUMPY), run, out, tick)
     else:
         from sdekit.numba_engine import run_numba
-        run_numba(_kernel(step, shape, run.given is not None, repr(captured(step))), run, out, tick)
+        run_numba(_kernel(step, shape, run.given is not None, captured(step)), run, out, tick)
 
 
 @lru_cache(maxsize=1024)
@@ -184,7 +184,7 @@ def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: S
 
 
 @lru_cache(maxsize=64)
-def _kernel(step: Callable, shape: Structure, given: bool, frozen: str) -> Callable:
+def _kernel(step: Callable, shape: Structure, given: bool, frozen: tuple) -> Callable:
     """The compiled loop; a variable outside the functions that has changed since makes another one."""
     from sdekit.numba_engine import kernel
     return kernel(step, shape.dim, shape.noises, given)

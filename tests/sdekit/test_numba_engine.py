@@ -67,6 +67,14 @@ def test_a_variable_outside_that_changes_is_seen(monkeypatch):
         assert sk.simulate(outside, 2.0, steps=1, backend="numba").final[0] == 2.0 + 2.0 * value
 
 
+def test_a_helper_that_is_redefined_is_seen(monkeypatch):
+    for factor in (1.0, 3.0):
+        monkeypatch.setattr(f"{__name__}.helper", {1.0: lambda x: x, 3.0: lambda x: 3.0 * x}[factor])
+        assert sk.simulate(helped, 2.0, steps=1, backend="numba").final[0] == 2.0 + 2.0 * factor
+
+
+helper = None
+helped = sk.SDE(lambda x, t: helper(x), lambda x, t: 0.0)
 outside = sk.SDE(lambda x, t: rate * x, lambda x, t: 0.0)
 
 
