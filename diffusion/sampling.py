@@ -198,7 +198,7 @@ def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tenso
             if keep:
                 kept.append(torch.stack(states if close else states[:-1]).float().cpu())
     samples = torch.cat(done)
-    bad = (~samples.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+    bad = (~samples.isfinite().reshape(n, -1).all(1)).nonzero().flatten().tolist()
     if bad:
         raise FloatingPointError(f"sample {first + bad[0]} of seed {seed} is not finite ({len(bad)} of {n} are not): "
                                  "the denoiser gave values that are not, or the grid is too coarse for the method")

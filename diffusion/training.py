@@ -82,12 +82,12 @@ def train(data: Images, *, minutes: float | None = None, steps: int | None = Non
 
     Raises ValueError for settings that contradict each other, FloatingPointError if the loss is not finite.
     """
+    if resume and out is None:
+        raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
     if resume and not (options is None and network is None):
         raise ValueError("a resumed run keeps the options and the network of its checkpoint; leave them out")
     if not resume and out is not None and (Path(out) / "checkpoint.safetensors").exists():
         raise FileExistsError(f"{out} already holds a checkpoint; resume=True goes on from it, or take another folder")
-    if resume and out is None:
-        raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
     if (minutes is None) == (steps is None) and not (resume and steps is None):
         raise ValueError(f"give minutes or steps, one of them; got minutes={minutes}, steps={steps}")
     if min(v for v in (minutes, steps, 1) if v is not None) <= 0:

@@ -357,3 +357,11 @@ def test_every_whole_number_of_a_class_is_a_label(label):
 def test_samplers_say_their_names():
     assert list(map(repr, METHODS)) == ["heun", "ddpm", "reverse_sde(euler_maruyama)", "flow_ode(euler)",
                                         "flow_ode(heun)", "flow_ode(rk4)"]
+
+
+def test_a_sample_that_is_not_finite_is_named():
+    def broken(x, alpha, sigma, condition=None):
+        return torch.where(torch.arange(len(x))[:, None] == 2, torch.nan, x)
+
+    with pytest.raises(FloatingPointError, match=r"sample 9 of seed 3 is not finite \(1 of 4 are not\)"):
+        df.sample(broken, 4, shape=(2,), steps=2, seed=3, first=7)

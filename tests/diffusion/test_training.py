@@ -79,6 +79,25 @@ def test_it_is_the_same_run_for_the_same_seed(tiny):
     assert one == same and set(one).isdisjoint(other)
 
 
+def test_every_step_of_every_seed_draws_its_own_pictures_and_noise(tiny, monkeypatch):
+    """A generator of torch keeps 32 bits of its seed: the seed must be among them, and the step."""
+    drawn = []
+
+    def loss(model, x0, label, random):
+        drawn.append((x0, torch.randn(4, generator=random)))
+        return 0.0 * sum(p.sum() for p in model.parameters())
+
+    monkeypatch.setitem(LOSSES, "edm", lambda: loss)
+    for seed in (0, 1, 2**16, 2**31):
+        list(train(tiny, steps=10, seed=seed))  # 7 steps an epoch
+    for which in (0, 1):
+        assert len({entry[which].numpy().tobytes() for entry in drawn}) == 40
+    again = list(drawn)
+    drawn.clear()
+    list(train(tiny, steps=10, seed=2**16))
+    assert all(torch.equal(a, b) for one, other in zip(drawn, again[20:30]) for a, b in zip(one, other))
+
+
 def test_the_caller_s_random_numbers_are_left_alone(tiny):
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
@@ -375,3 +394,13 @@ def test_labels_are_dropped_at_the_stated_rate_and_else_kept(tiny, monkeypatch):
 
 def test_a_batch_larger_than_the_data_is_all_of_it(tiny):
     assert next(train(tiny.subset(5), steps=1, options=SHORT)).loss > 0
+
+
+def test_a_finished_run_is_not_overwritten(tiny, tmp_path):
+    list(train(tiny, steps=1, out=tmp_path))
+    kept = (tmp_path / FILE).read_bytes()
+    with pytest.raises(FileExistsError, match="already holds a checkpoint; resume=True goes on from it"):
+        train(tiny, steps=1, out=tmp_path)
+    with pytest.raises(ValueError, match="a resumed run keeps the options and the network of its checkpoint"):
+        df.train(tiny, steps=2, out=tmp_path, resume=True, options=df.Options(loss="ddpm"))
+    assert (tmp_path / FILE).read_bytes() == kept
