@@ -67,6 +67,16 @@ def test_every_parameter_is_trained():
     assert (net.label.weight.grad != 0).any(dim=1).all()
 
 
+def test_the_way_up_adds_what_the_way_down_kept():
+    """With nothing coming from the lower size, the picture reaches the output over the skip alone."""
+    net, (u, c, label) = shaken(), inputs(1)
+    with torch.no_grad():
+        net.grow[0].weight.zero_()
+    u.requires_grad_()
+    net(u, c, label).square().sum().backward()
+    assert (u.grad != 0).all()
+
+
 def test_the_number_after_the_classes_is_a_label_too():
     u, c, _ = inputs(1)
     assert shaken()(u, c, torch.tensor([TINY.classes])).isfinite().all()
