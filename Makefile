@@ -1,8 +1,8 @@
-# make demo | make test | make setup | make lint | make bench
+# make demo | make test | make setup | make lint | make bench | make bench-peers | make battery
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench bench-peers battery clean
 
 setup: .venv/ready
 
@@ -23,7 +23,17 @@ lint: setup
 	$(BIN)/pyright
 
 bench: setup
-	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/table.py
+
+bench-peers: .venv-peers/ready bench
+
+.venv-peers/ready: benchmarks/peers/requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+battery: setup
+	$(BIN)/python benchmarks/battery.py
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv .venv-peers out

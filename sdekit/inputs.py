@@ -1,31 +1,37 @@
 """What was asked for, checked: the grid of times, the times to keep, the start, given increments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import psutil
 
 from sdekit.noise import MAX_PATHS, MAX_STEPS, whole
+from sdekit.starts import draw, is_random
 
 
 @dataclass(frozen=True)
 class Start:
     """Where the paths begin.
 
-    components  a tuple of arrays, each (1,) or (paths,); for a tensor state a tuple of one tensor (paths, ...)
-    scalar      the state is one number or one tensor: functions get it bare
+    components  a tuple of arrays, each (1,) or (paths,); for a state that is one array or torch tensor, that one,
+                (paths, ...)
+    scalar      the state is one number, array or tensor: functions get it bare
+    tensor      it is a torch tensor
+    law         what the starts were drawn from; None where they were given
     """
 
     components: tuple
     paths: int
     scalar: bool
     tensor: bool
+    law: Any = None
 
     @property
     def inner(self) -> tuple[int, ...] | None:
-        """The shape of one path's tensor, None where the state is no tensor."""
-        return tuple(self.components[0].shape[1:]) if self.tensor else None
+        """The shape of one path's state where it is one array or tensor, else None."""
+        first = self.components[0]
+        return tuple(first.shape[1:]) if self.tensor or first.ndim > 1 else None
 
     @property
     def sample(self):
@@ -34,10 +40,24 @@ class Start:
         return state[0] if self.scalar else state
 
 
-def start(x0, paths: int | None) -> Start:
-    """x0 as `Start`: a number, an array (paths,), a tuple of these, or a torch tensor (batch, ...)."""
+def start(x0, paths: int | None, seed: int | None = None, stream: int = 0, first: int = 0) -> Start:
+    """x0 as `Start`: a number, an array (paths,), a tuple of these, a torch tensor (batch, ...), or a law.
+
+    A law is a frozen scipy.stats distribution, alone or in a tuple, or a function of uniforms; `starts.draw` draws
+    from it by (seed, stream, first + i) for path i.
+    """
+    if is_random(x0):
+        if seed is None:
+            raise TypeError("a random x0 needs a seed, and here is none; draw the starts first and give the array")
+        if paths is None:
+            raise TypeError("paths is missing: x0 is random, so say how many paths start from it")
+        paths = whole("paths", paths, MAX_PATHS + 1, start=1)
+        first = whole("first", first, MAX_PATHS - paths + 1)
+        return replace(start(draw(x0, seed, stream, range(first, first + paths)), paths), law=x0)
     if hasattr(x0, "detach"):
         return _tensor_start(x0, paths)
+    if isinstance(x0, np.ndarray) and x0.ndim > 1:
+        return _array_start(x0, paths)
     scalar = not isinstance(x0, tuple)
     values = (x0,) if scalar else x0
     if not values:
@@ -55,9 +75,8 @@ def start(x0, paths: int | None) -> Start:
 def _component(value, name: str) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iuf" or array.ndim > 1:
-        hint = ("give a number, an array (paths,), a tuple of these, or a torch tensor" if array.ndim < 2 else
-                "a system's components go in a tuple: x0=(100.0, 0.04)")
-        raise TypeError(f"{name} must be real numbers, one or one a path; got {_brief(value)}; {hint}")
+        raise TypeError(f"{name} must be real numbers, one or one a path; got {_brief(value)}; give a number, an array "
+                        "(paths,), a tuple of these for a system, an array or tensor (paths, ...), or a law")
     array = np.atleast_1d(array.astype(float))
     if not array.size:
         raise ValueError(f"{name} is empty")
@@ -65,6 +84,19 @@ def _component(value, name: str) -> np.ndarray:
         bad = int(np.argmin(np.isfinite(array)))
         raise ValueError(f"{name} must be finite, got {array[bad]}" + (f" for path {bad}" if len(array) > 1 else ""))
     return array
+
+
+def _array_start(x0: np.ndarray, paths: int | None) -> Start:
+    """One array (paths, ...), or (1, ...) for all paths."""
+    if x0.dtype.kind not in "iuf" or not x0.size:
+        raise TypeError(f"an array x0 must be of real numbers with a first axis of paths, got {x0.dtype} {x0.shape}")
+    count = len(x0) if paths is None else whole("paths", paths, MAX_PATHS + 1, start=1)
+    if len(x0) not in (1, count):
+        raise ValueError(f"x0 is an array of {len(x0)} paths, but paths={count}; leave paths out, or give (1, ...) for "
+                         "all. A system of a few components goes in a tuple: x0=(100.0, 0.04)")
+    if not np.isfinite(x0).all():
+        raise ValueError("x0 must be finite, but the array holds values that are not")
+    return Start((np.array(np.broadcast_to(x0, (count, *x0.shape[1:])), float),), count, scalar=True, tensor=False)
 
 
 def _tensor_start(x0, paths: int | None) -> Start:
@@ -112,34 +144,35 @@ def time_grid(t, steps: int | None) -> np.ndarray:
     return times
 
 
-def saved_steps(save: Any, grid: np.ndarray) -> np.ndarray:
-    """The numbers of the grid points to keep."""
+def saved_times(save: Any, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, offset) of the times to keep: grid[n] + offset, with offset 0 where the time is one of the grid.
+
+    >>> saved_times([0.5, 0.75, 0.8], np.array([0.0, 0.25, 0.5, 0.75, 1.0]))
+    (array([2, 3, 3]), array([0.  , 0.  , 0.05]))
+    """
     steps = len(grid) - 1
     if isinstance(save, str):
         if save not in ("all", "final"):
             raise ValueError(f'save must be "all", "final", a number of times, or an array of times; got {save!r}')
-        return np.arange(steps + 1) if save == "all" else np.array([steps])
+        kept = np.arange(steps + 1) if save == "all" else np.array([steps])
+        return kept, np.zeros(len(kept))
     if np.ndim(save) == 0:
-        count = whole("save", save, steps + 2, start=1)
-        if count == 1:
-            return np.array([steps])
-        if steps % (count - 1):
-            fits = [d + 1 for d in range(1, steps + 1) if steps % d == 0]
-            near = sorted(fits, key=lambda f: abs(f - count))[:3]
-            raise ValueError(f"save={count} equally spaced times do not fall on a grid of {steps} steps; "
-                             f"nearest that do: {', '.join(map(str, sorted(near)))}")
-        return np.arange(0, steps + 1, steps // (count - 1))
-    times = _floats("save", save, '"all", "final", a number of times, or an array of times')
+        count = whole("save", save, MAX_STEPS, start=1)
+        times = grid[-1:] if count == 1 else np.linspace(grid[0], grid[-1], count)
+    else:
+        times = _floats("save", save, '"all", "final", a number of times, or an array of times')
     if times.ndim != 1 or not len(times) or not (np.diff(times) > 0).all():
         raise ValueError(f"save as times must be an increasing array, got {_brief(save)}")
-    kept = np.clip(np.searchsorted(grid, times), 1, steps)
-    kept -= np.abs(grid[kept - 1] - times) < np.abs(grid[kept] - times)
-    off = ~(np.abs(grid[kept] - times) <= 1e-9 * np.diff(grid).min())
-    if off.any() or len(np.unique(kept)) < len(kept):
-        k = int(off.argmax())
-        raise ValueError(f"save={times[k]} is not a time of the grid; the nearest is {grid[kept[k]]}. Choose steps so "
-                         "that the saved times fall on the grid, or give the grid itself as t")
-    return kept
+    near = 1e-9 * np.diff(grid).min()
+    outside = ~((times >= grid[0] - near) & (times <= grid[-1] + near))
+    if outside.any():
+        raise ValueError(f"save={times[outside][0]} is not a time of the run, which goes from {grid[0]} to {grid[-1]}")
+    kept = np.clip(np.searchsorted(grid, times - near), 0, steps)
+    off = np.abs(grid[kept] - times) > near
+    kept = kept - off
+    if ((np.diff(kept) == 0) & ~off[1:] & ~off[:-1]).any():
+        raise ValueError(f"two times of save={_brief(save)} are the same point of the grid")
+    return kept, np.where(off, times - grid[kept], 0.0)
 
 
 def increments(noise, paths: int, steps: int, noises: int, inner: tuple[int, ...] | None = None) -> np.ndarray:

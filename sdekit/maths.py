@@ -5,6 +5,7 @@ copy of the function in which the modules `numpy` and `math` are the backend's, 
 function that it calls. The original is never changed.
 """
 
+import hashlib
 import math
 import types
 from collections.abc import Callable
@@ -95,19 +96,65 @@ def captured(function: Callable, done: set | None = None) -> tuple:
         return ()
     done.add(function)
     names = _names(function.__code__)
-    outside = [v for k, v in function.__globals__.items() if k in names]
+    outside = [v for k, v in sorted(function.__globals__.items()) if k in names]
     modules = [v for v in outside if isinstance(v, types.ModuleType) and v not in (np, math)]
-    outside += [v for module in modules for k, v in vars(module).items() if k in names]
+    outside += [v for module in modules for k, v in sorted(vars(module).items()) if k in names]
     outside += [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
-    found: list = [function.__code__]
-    for value in outside:
-        if isinstance(value, types.FunctionType | PythonOnly):
-            found.extend(captured(value, done))
-        elif isinstance(value, np.ndarray):
-            found.append((value.shape, value.tobytes()))
-        elif isinstance(value, int | float | complex | str | bool | tuple):
-            found.append(repr(value))
-    return tuple(found)
+    return function.__code__, *(part for value in outside for part in _parts(value, done))
+
+
+def _parts(value, done: set) -> tuple:
+    if isinstance(value, types.FunctionType | PythonOnly):
+        return captured(value, done)
+    if isinstance(value, tuple):
+        return ("(", *(part for v in value for part in _parts(v, done)), ")")
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return (value.shape, str(value.dtype), value.tobytes()),
+    if isinstance(value, int | float | complex | str | bool | None):
+        return repr(value),
+    if isinstance(value, np.ufunc | types.BuiltinFunctionType | types.ModuleType | type):
+        return getattr(value, "__name__", ""),
+    if isinstance(getattr(value, "py_func", None), types.FunctionType):  # compiled already
+        return captured(value.py_func, done)
+    if str(getattr(value, "__module__", "")).startswith("sdekit."):
+        return f"{value.__module__} {getattr(value, '__name__', type(value).__name__)}",
+    return _Itself(value),
+
+
+class _Itself:
+    """A value that is known by its identity alone, and so in this process alone."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, _Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def fingerprint(parts: tuple) -> str | None:
+    """What `captured` found, as a text that is the same in another process; None where a part has no such text.
+
+    >>> fingerprint(captured(lambda x: 2 * x)) == fingerprint(captured(lambda x: 2 * x))
+    True
+    """
+    texts = []
+    for part in parts:
+        if isinstance(part, types.CodeType):
+            part = _text(part)
+        elif not isinstance(part, str | tuple):
+            return None
+        texts.append(repr(part))
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _text(code: types.CodeType) -> tuple:
+    """A code object without the places where it was written."""
+    constants = tuple(_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts)
+    return (code.co_code, code.co_argcount, code.co_kwonlyargcount, code.co_flags, code.co_varnames, code.co_names,
+            code.co_freevars, code.co_cellvars, constants)
 
 
 def _names(code: types.CodeType) -> set[str]:

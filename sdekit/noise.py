@@ -6,7 +6,7 @@
 
 Key: the first two words of Philox(key = seed's 64 bits, counter = (stream, 0, 0, TAG)).
 Counter: (path's low 32 bits; component + 2^24 (path's high 8 bits); step // 2; slot). Z serves the even step, Z' the
-odd one after it. Slot 0 is dW / sqrt(dt).
+odd one after it. Slot 0 is dW / sqrt(dt); those of the other laws are listed in variates.py.
 
 The functions here are written once, in operations that NumPy's int64 arrays, Torch's int64 tensors and Numba's
 int64 scalars share: the words agree bit for bit everywhere, the normals to rounding. int64 products wrap, which is
@@ -20,7 +20,8 @@ import numpy as np
 
 VERSION = 1  # of the map above; recorded in every result
 MAX_PATHS, MAX_COMPONENTS, MAX_STEPS, MAX_STREAM = 2**40, 2**24, 2**32, 2**32
-TAG = 1
+COMPILE_FROM = 2_000_000  # normals at once: where loading the compiled code pays
+TAG, START_TAG, COARSE_TAG = 1, 2, 3  # of the keys: the noise's, the random starts', and that of bits=32
 
 MASK = 0xFFFFFFFF
 ONE, SQRT_HALF = 0x3FF0000000000000, 0x3FE6A09E667F3BCD  # the bits of 1.0 and of sqrt(1/2)
@@ -46,23 +47,27 @@ def philox(c0, c1, c2, c3, k0, k1):
     """
     for _ in range(10):
         p, q = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1 = ((q >> 32) & MASK) ^ c1 ^ k0, q & MASK
-        c2, c3 = ((p >> 32) & MASK) ^ c3 ^ k1, p & MASK
+        c0, c1 = ((q >> 32) ^ c1 ^ k0) & MASK, q & MASK
+        c2, c3 = ((p >> 32) ^ c3 ^ k1) & MASK, p & MASK
         k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
     return c0, c1, c2, c3
 
 
-def box_muller(w0, w1, w2, w3):
-    """Two independent standard normals from four words, without a branch.
+def uniform(high, low):
+    """The odd multiple of 2^-53 in (0, 1) that 52 bits of two words say."""
+    return from_bits(((high << 20) | (low >> 12)) | ONE) - 0.9999999999999999  # (2k + 1) 2^-53, exactly
 
-    The polynomials are near-minimax fits (Chebyshev nodes, 50 digits) of relative error below 2e-17:
-    ln m = 2 s + s^3 L(s^2) with s = (m - 1)/(m + 1), sin(pi f/2) = f (pi/2 + f^2 S(f^2)), cos(pi f/2) = 1 + f^2 C(f^2).
+
+def ln(x):
+    """The natural logarithm of a positive normal number, in plain operations: the same bits wherever it stands.
+
+    ln x = e ln 2 + ln m, m in [sqrt(1/2), sqrt 2), and ln m = 2 s + s^3 L(s^2) with s = (m - 1)/(m + 1). L is a
+    near-minimax fit (Chebyshev nodes, 50 digits) of relative error below 2e-17.
+
+    >>> ln(np.array([0.5, 1.0, 100.0]))
+    array([-0.69314718,  0.        ,  4.60517019])
     """
-    u = from_bits(((w0 << 20) | (w1 >> 12)) | ONE) - 0.9999999999999999  # (2k + 1) 2^-53, exactly
-    v = from_bits(((w2 << 20) | (w3 >> 12)) | ONE) - 0.9999999999999999
-
-    # ln u = e ln 2 + ln m, m in [sqrt(1/2), sqrt 2)
-    b = bits(u)
+    b = bits(x)
     e = (b - SQRT_HALF) >> 52
     m = from_bits(b - (e << 52))
     e = from_bits(e + MAGIC_BITS) - MAGIC
@@ -71,8 +76,20 @@ def box_muller(w0, w1, w2, w3):
     L = 0.15331721600556042 + z * 0.14616449685043406
     L = 0.2222221113479508 + z * (0.18182889125261723 + z * L)
     L = 0.666666666666667 + z * (0.39999999999899505 + z * (0.28571428625975487 + z * L))
-    ln_u = e * LN2_HIGH + (2.0 * s + (s * z * L + e * LN2_LOW))
-    r = np.sqrt(-2.0 * ln_u)
+    return e * LN2_HIGH + (2.0 * s + (s * z * L + e * LN2_LOW))
+
+
+def box_muller(w0, w1, w2, w3):
+    """Two independent standard normals from four words."""
+    return polar(uniform(w0, w1), uniform(w2, w3))
+
+
+def polar(u, v):
+    """sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v), without a branch.
+
+    The polynomials are fits as in `ln`: sin(pi f/2) = f (pi/2 + f^2 S(f^2)), cos(pi f/2) = 1 + f^2 C(f^2).
+    """
+    r = np.sqrt(-2.0 * ln(u))
 
     # 2 pi v = (pi/2) (q + f), q whole, |f| <= 1/2
     q = 4.0 * v + MAGIC
@@ -93,26 +110,69 @@ def box_muller(w0, w1, w2, w3):
     return r * x, r * y
 
 
+def block(k0, k1, path, component, half, slot):
+    """The four words of a counter under the key (k0, k1): int64, broadcasting."""
+    return philox(path & MASK, component | ((path >> 32) << 24), half & MASK, slot, k0, k1)
+
+
 def pair(k0, k1, path, component, half, slot):
     """(Z(path, 2 half, component), Z(path, 2 half + 1, component)) under the key (k0, k1); int64, broadcasting."""
-    w0, w1, w2, w3 = philox(path & MASK, component | ((path >> 32) << 24), half, slot, k0, k1)
+    w0, w1, w2, w3 = block(k0, k1, path, component, half, slot)
     return box_muller(w0, w1, w2, w3)
+
+
+def quad(k0, k1, path, component, quarter, slot):
+    """The noise of bits=32: four normals of a block, for the steps 4 quarter to 4 quarter + 3; |Z| <= 6.77.
+
+    Each of the four words makes a uniform, an odd multiple of 2^-33.
+    """
+    w0, w1, w2, w3 = block(k0, k1, path, component, quarter, slot)
+    a, b = polar(coarse(w0), coarse(w1))
+    c, d = polar(coarse(w2), coarse(w3))
+    return a, b, c, d
+
+
+def coarse(word):
+    """The odd multiple of 2^-33 in (0, 1) that one word says."""
+    return from_bits((word << 20) | ONE) - 0.9999999998835847  # 1 - 2^-33
+
+
+def uniform_pair(k0, k1, path, component, half, slot):
+    """The same for uniforms in (0, 1): those of the steps 2 half and 2 half + 1."""
+    w0, w1, w2, w3 = block(k0, k1, path, component, half, slot)
+    return uniform(w0, w1), uniform(w2, w3)
+
+
+def exponential_pair(k0, k1, path, component, half, slot):
+    """The same for exponentials of mean 1, -ln U."""
+    u, v = uniform_pair(k0, k1, path, component, half, slot)
+    return -ln(u), -ln(v)
 
 
 def key(seed: int, stream: int = 0) -> tuple[int, int]:
     """The key of a seed and a stream, two 32-bit words."""
-    words = [stream, 0, 0, TAG, seed & MASK, seed >> 32]
+    return tagged_key(seed, stream, TAG)
+
+
+def tagged_key(seed: int, stream: int, tag: int) -> tuple[int, int]:
+    """A key of its own for each purpose: TAG is the noise's, START_TAG that of random starts."""
+    words = [stream, 0, 0, tag, seed & MASK, seed >> 32]
     k0, k1, *_ = philox(*np.array(words, np.int64)[:, None])
     return int(k0[0]), int(k1[0])
 
 
-def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot: int = 0) -> np.ndarray:
+def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot: int = 0, bits: int = 64,
+            out: np.ndarray | None = None) -> np.ndarray:
     """Z(seed, stream, path, step, component): independent standard normals, shape (paths, steps, components).
 
     seed        integer in [0, 2^64)
     stream      integer in [0, 2^32): independent noise under the same seed
     paths, steps, components   counts from 0, or a range: any part of the noise can be had alone
     slot        0: the increments' own; others are for a method's further draws
+    bits        32: the coarser and faster noise of `simulate(bits=32)`
+    out         where to put them, C-contiguous, float64 or float32; by default a new float64 array
+
+    Many at once are drawn by compiled code: the same numbers bit for bit.
 
     The same numbers drive `simulate(seed=...)`: dW = sqrt(dt) Z. Raises TypeError or ValueError outside these bounds.
 
@@ -120,15 +180,45 @@ def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot:
     >>> bool((normals(7, paths=range(500, 501), steps=range(2, 4)) == z[500:501, 2:4]).all())
     True
     """
-    seed = check_seed(seed)
-    stream, slot = whole("stream", stream, MAX_STREAM), whole("slot", slot, 2**32)
+    if bits not in (64, 32):
+        raise ValueError(f"bits must be 64 or 32, got {bits!r}")
+    key, places = indices(seed, stream, paths, steps, components, TAG if bits == 64 else COARSE_TAG)
+    slot, (path, step, component) = whole("slot", slot, 16), places
+    shape = np.broadcast_shapes(path.shape, step.shape, component.shape)
+    if out is None:
+        out = np.empty(shape)
+    elif out.shape != shape or not out.flags.c_contiguous or out.dtype not in (np.float64, np.float32):
+        raise ValueError(f"out must be a C-contiguous float array of shape {shape}, got {out.dtype} {out.shape}")
+    if out.size >= COMPILE_FROM and (np.diff(step[:, 0]) == 1).all():
+        from sdekit.numba_noise import filled
+        return filled(out, key, path.ravel(), int(step[0, 0]), component, slot, bits)
+    out[:] = drawn(pair, key, places, slot) if bits == 64 else drawn(quad, key, places, slot, 4)
+    return out
+
+
+def indices(seed: int, stream: int, paths, steps, components, tag: int = TAG) -> tuple[tuple[int, int], tuple]:
+    """The key, and path, step, component as int64 arrays (paths, 1, 1), (steps, 1), (components,); all checked."""
+    seed, stream = check_seed(seed), whole("stream", stream, MAX_STREAM)
     path = _indices("paths", paths, MAX_PATHS)[:, None, None]
-    step = _indices("steps", steps, MAX_STEPS)
-    component = _indices("components", components, MAX_COMPONENTS)[None, None, :]
-    halves, place = np.unique(step // 2, return_inverse=True)
-    k0, k1 = np.array(key(seed, stream), np.int64)[:, None, None, None]
-    even, odd = pair(k0, k1, path, component, halves[None, :, None], np.int64(slot))
-    return np.where((step % 2 == 0)[None, :, None], even[:, place], odd[:, place])
+    step = _indices("steps", steps, MAX_STEPS)[:, None]
+    return tagged_key(seed, stream, tag), (path, step, _indices("components", components, MAX_COMPONENTS))
+
+
+def drawn(law, key: tuple[int, int], indices: tuple, slot: int, per: int = 2) -> np.ndarray:
+    """What `law`, whose blocks serve `per` steps, gives at all these `indices`: (paths, steps, components)."""
+    path, step, component = indices
+    number, place = np.unique(step[:, 0] // per, return_inverse=True)  # a block is made once
+    k0, k1 = np.array(key, np.int64)[:, None, None, None]
+    blocks = law(k0, k1, path, component, number[:, None], np.int64(slot))
+    return np.select([step % per == k for k in range(per)], [z[:, place] for z in blocks])
+
+
+def drawn_singly(law, key: tuple[int, int], indices: tuple, slot: int) -> np.ndarray:
+    """The same at n single places: path, step, component and the result are (n,)."""
+    path, step, component = indices
+    k0, k1 = np.array(key, np.int64)[:, None]
+    even, odd = law(k0, k1, path, component, step >> 1, np.int64(slot))
+    return np.where(step & 1, odd, even)
 
 
 def check_seed(seed) -> int:

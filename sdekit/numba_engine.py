@@ -1,194 +1,193 @@
 """The execution on CPUs: a kernel compiled by Numba for the user's own functions, run by threads.
 
 The paths are cut into tiles of LANES; a tile's state lives in the L1 cache and takes all its steps before the next
-tile begins. Two steps share one block of noise and go through the loop over the lanes together, which LLVM turns
-into vector instructions: noise, drift, diffusion and update, without a call or a branch. A tile is always full: lanes
+tile begins. The tile's normals of a few steps are drawn into an array of the same cache; then each step is one loop
+over the lanes. LLVM turns both loops into vector instructions without a call or a branch. A tile is always full: lanes
 past the last path are computed and not kept, so that a path's numbers do not depend on its place.
 """
 
+import math
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from types import FunctionType, ModuleType
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
 from numba.core.errors import NumbaError
-from numba.extending import intrinsic
 
 from sdekit import noise
 from sdekit.components import as_tuple, written
-from sdekit.maths import PythonOnly, rebind
-from sdekit.run import NonFinite, Run, Unfit
+from sdekit.numba_compiler import compiled
+from sdekit.run import NonFinite, Run, Sink, Unfit
+from sdekit.variates import EXPONENTIAL
 
 LANES = 256
-CHUNK = 4_000_000  # path-steps between two looks at Ctrl-C and the progress bar
+CHUNK = 4_000_000  # path-steps that a thread takes at a time
+LOOK = 0.1  # seconds between two looks at the progress and at Ctrl-C
 
 
-def _bitcast(source, target, llvm_type):
-    @intrinsic
-    def cast(context, x):
-        def generate(context, builder, signature, arguments):
-            return builder.bitcast(arguments[0], llvm_type)
+def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varying: tuple[bool, ...], given: bool,
+           aside: bool, bits: int) -> Callable:
+    """The loop over tiles, steps and lanes for this step, compiled; see `Run` for the names.
 
-        return target(source), generate
-
-    return cast
-
-
-@intrinsic
-def _wide_vectors(context):
-    """Ask for 512-bit vectors, which LLVM avoids by default on processors that have them.
-
-    llvmlite keeps a list of the attributes it knows and this one is not on it, hence the set's own `add`.
+    varying   which parameters have a value for each path
     """
-    def generate(context, builder, signature, arguments):
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.none(), generate
-
-
-_BITCASTS = {noise.bits: _bitcast(types.float64, types.int64, ir.IntType(64)),
-             noise.from_bits: _bitcast(types.int64, types.float64, ir.DoubleType())}
-
-# Division by zero gives infinity as in NumPy, and `contract` allows fused multiply-adds: both are needed for vector
-# code. The other fast-math flags are not set: infinities and NaN of the user's functions stay visible.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-
-@njit
-def _clip(x, low, high):
-    return min(max(x, low), high)
-
-
-_NUMPY = ModuleType("numpy")  # with what Numba's own lacks for numbers
-vars(_NUMPY).update(vars(np) | {"clip": _clip})
-
-
-@njit
-def _nothing(*args):
-    """Stands for a function that is not compiled: whoever uses its value gets a typing error."""
-
-
-def compiled(function: Callable) -> Callable:
-    """`function` compiled, with every plain function that it calls compiled into it.
-
-    Written-out tuple arithmetic and the noise are inlined by Numba, which is quick for them; the user's functions by
-    LLVM, since Numba's own inlining takes minutes on functions nested a few deep.
-    """
-    inner: dict = {}
-
-    def finish(copy: Callable) -> Callable:
-        small = copy.__globals__.get("__name__", noise.__name__) == noise.__name__  # written functions have no name
-        options: dict[str, Any] = {"inline": "always"} if small else {"forceinline": True}
-        return njit(**_OPTIONS, **options)(copy)
-
-    def replace(value):
-        if isinstance(value, FunctionType):
-            return _BITCASTS.get(value) or rebind(value, replace, finish, inner)
-        if value is np:
-            return _NUMPY
-        return _nothing if isinstance(value, PythonOnly) else value
-
-    return rebind(function, replace, njit(**_OPTIONS))
-
-
-def kernel(step: Callable, dim: int, noises: int, given: bool) -> Callable:
-    """The loop over tiles, steps and lanes for this step, compiled.
-
-    W holds given increments, (paths, steps, noises), or nothing; fault[i] becomes NaN where path i was not finite.
-    """
+    columns = noises + waits  # draws of a step
+    group = 8 if columns <= 2 else 4  # steps whose draws fit the cache together
+    per = 2 if bits == 64 else 4  # steps that a block of noise serves
+    places = [f"Q[{sum(varying[:k])}, i]" if each else f"p[{k}]" for k, each in enumerate(varying)]
     load = written("X, i", "return " + as_tuple(f"X[{k}, i]" for k in range(dim)))
     store = written("X, i, x", "; ".join(f"X[{k}, i] = x[{k}]" for k in range(dim)))
-    defect = written("x", "return " + " + ".join(f"0.0 * x[{k}]" for k in range(dim)))  # 0, or NaN
-    if given:  # the increments of this row for the steps n and m = n + 1
-        draw = written("k0, k1, path, half, W, row, n, m",
-                       "return " + as_tuple(f"(W[row, n, {j}], W[row, m, {j}])" for j in range(noises)))
-    else:
-        pairs = as_tuple(f"pair(k0, k1, path, {j}, half, 0)" for j in range(noises))
-        draw = written("k0, k1, path, half, W, row, n, m", "return " + pairs, pair=noise.pair)
-    first, second = (written("z, r", "return " + as_tuple(f"r * z[{j}][{k}]" for j in range(noises))) for k in (0, 1))
+    values = written("p, Q, i", "return " + as_tuple(places))
+    defect = written("X, i", "return " + " + ".join(f"0.0 * X[{k}, i]" for k in range(finite)))  # 0, or NaN
+    increments = written("Z, g, i, root", "return " + as_tuple(
+        [f"root * Z[g, {j}, i]" if j < noises else f"Z[g, {j}, i]" for j in range(columns)]))
+    pair, quad, exponential_pair, slot = noise.pair, noise.quad, noise.exponential_pair, EXPONENTIAL
 
-    def keep(out, s, row0, width, X):
+    def draw(Z, start, number, path, k0, k1, W, row, width, ahead):
+        """The normals of a few steps, in the noise from `number` on, a multiple of `per`; the first path is `path`."""
+        for b in range(len(Z) // 2):
+            for j in range(noises):
+                for i in range(LANES):
+                    Z[2 * b, j, i], Z[2 * b + 1, j, i] = pair(k0, k1, path + i, j, number // 2 + b, 0)
+
+    def draw_coarse(Z, start, number, path, k0, k1, W, row, width, ahead):
+        """The same for bits=32."""
+        for b in range(len(Z) // 4):
+            for j in range(noises):
+                for i in range(LANES):
+                    z0, z1, z2, z3 = quad(k0, k1, path + i, j, number // 4 + b, 0)
+                    Z[4 * b, j, i], Z[4 * b + 1, j, i], Z[4 * b + 2, j, i], Z[4 * b + 3, j, i] = z0, z1, z2, z3
+
+    def take(Z, start, number, path, k0, k1, W, row, width, ahead):
+        """The increments that were given, W (rows, steps, noises)."""
+        for g in range(min(group, W.shape[1] - start)):
+            for j in range(noises):
+                for i in range(LANES):
+                    Z[ahead + g, j, i] = W[row + min(i, width - 1), start + g, j]
+
+    def wait(Z, number, path, k0, k1):
+        """The exponentials of these steps."""
+        for b in range(len(Z) // 2):
+            for j in range(waits):
+                for i in range(LANES):
+                    u, v = exponential_pair(k0, k1, path + i, j, number // 2 + b, slot)
+                    Z[2 * b, noises + j, i], Z[2 * b + 1, noises + j, i] = u, v
+
+    def keep(out, s, row, width, X):
         for k in range(dim):
             for i in range(width):
-                out[s, k, row0 + i] = X[k, i]
+                out[s, k, row + i] = X[k, i]
 
-    def run(begin, end, paths, path0, k0, k1, x0, p, t, h, root, save, W, out, fault, stop):
-        _wide_vectors()  # pyright: ignore[reportCallIssue]
-        X, Y = np.empty((dim, LANES)), np.empty((dim, LANES))
-        odd, even, before = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    def step_aside(out, s, place, row, width, X, Q, p, t, h, V, beside, Z):
+        """From this point of the grid to a saved time h behind it, and back."""
+        for i in range(width):
+            for j in range(columns):
+                Z[0, j, i] = V[row + i, beside, j]
+        for i in range(width):
+            x = step(load(X, i), t, h, increments(Z, 0, i, 1.0), values(p, Q, i))
+            for k in range(dim):
+                out[s, k, place + row + i] = x[k]
+
+    def nothing(*args):
+        pass
+
+    fill = take if given else draw if bits == 64 else draw_coarse
+    pause, detour = wait if waits else nothing, step_aside if aside else nothing
+
+    def run(begin, end, place, path0, begun, k0, k1, x0, p, q, t, h, root, save, offset, W, V, out, fault, flag, done):
+        ahead = begun % per  # a run that begins in the middle of a block of steps: one block more
+        rows = group + per * (ahead > 0)
+        X, Z, Q = np.empty((dim, LANES)), np.empty((rows, columns, LANES)), np.empty((len(q), LANES))
+        bad, one = np.empty(LANES), np.empty((1, columns, LANES))
         steps = len(h)
-        for tile in range(begin, end):
-            row0 = tile * LANES
-            width = min(LANES, paths - row0)
+        for row in range(0, end - begin, LANES):  # a tile
+            width, path = min(LANES, end - begin - row), path0 + begin + row
             for i in range(LANES):
-                odd[i], even[i] = 0.0, 0.0
+                bad[i] = 0.0
+                lane = begin + row + min(i, width - 1)
                 for k in range(dim):
-                    X[k, i] = x0[k, min(row0 + i, x0.shape[1] - 1)]
-            s = 0
-            if save[0] == 0:
-                keep(out, s, row0, width, X)
+                    X[k, i] = x0[k, min(lane, x0.shape[1] - 1)]
+                for k in range(len(q)):
+                    Q[k, i] = q[k, lane]
+            s, beside = 0, 0
+            if save[0] == 0 and offset[0] == 0.0:
+                keep(out, 0, place + row, width, X)
                 s = 1
-            for half in range((steps + 1) // 2):
-                n, m = 2 * half, min(2 * half + 1, steps - 1)
+            for start in range(0, steps, group):
+                number = begun + start - ahead
+                fill(Z, start, number, path, k0, k1, W, row, width, ahead)
+                pause(Z, number, path, k0, k1)
+                for n in range(start, min(start + group, steps)):
+                    while save[s] == n:  # times behind this point of the grid and before the next
+                        detour(out, s, place, row, width, X, Q, p, t[n], offset[s], V, beside, one)
+                        s, beside = s + 1, beside + 1
+                    now, length, scale = t[n], h[n], root[n]
+                    for i in range(LANES):
+                        dw = increments(Z, n - start + ahead, i, scale)
+                        store(X, i, step(load(X, i), now, length, dw, values(p, Q, i)))
+                    if save[s] == n + 1 and offset[s] == 0.0:
+                        keep(out, s, place + row, width, X)
+                        s += 1
                 for i in range(LANES):
-                    before[i] = even[i]
-                for i in range(LANES):
-                    z = draw(k0, k1, path0 + row0 + i, half, W, min(row0 + i, paths - 1), n, m)
-                    x = step(load(X, i), t[n], h[n], first(z, root[n]), p)
-                    store(Y, i, x)
-                    odd[i] += defect(x)
-                    x = step(x, t[m], h[m], second(z, root[m]), p)
-                    store(X, i, x)
-                    even[i] += defect(x)
-                if save[s] == n + 1:
-                    keep(out, s, row0, width, Y)
-                    s += 1
-                if save[s] == n + 2:
-                    keep(out, s, row0, width, X)
-                    s += 1
-                if stop[0]:
+                    bad[i] += defect(X, i)
+                done[0] += (min(start + group, steps) - start) * width
+                if flag[0]:
                     return
-            if steps % 2:  # the last pair's second step was one too many
-                even, before = before, even
             for i in range(width):
-                fault[row0 + i] = odd[i] + even[i]
+                fault[row + i] = bad[i]
 
     return compiled(run)
 
 
-def run_numba(kernel: Callable, run: Run, out: np.ndarray, tick: Callable[[int], None]) -> None:
-    """Fill `out` (saved times, dim, paths) on `run.threads` threads; Ctrl-C stops them and is raised."""
+def run_numba(kernel: Callable, run: Run, sink: Sink, tick: Callable[[int], None]) -> None:
+    """Hand every path's values to `sink`, computed on `run.threads` threads; Ctrl-C stops them and is raised.
+
+    tick(n) is told of n more path-steps. Raises NonFinite for the first path whose state is not finite.
+    """
     h = np.diff(run.grid)
     root = np.sqrt(h) if run.given is None else np.ones_like(h)
     x0 = np.array(np.broadcast_arrays(*run.x0), np.float64).reshape(len(run.x0), -1)
-    save = np.append(run.save, -1)  # a last number that no step has
-    given = np.empty((1, 1, 1)) if run.given is None else run.given
-    fault, stop = np.zeros(run.paths), np.zeros(1, np.int64)
-    tiles = -(-run.paths // LANES)
-    size = max(1, min(CHUNK // (LANES * run.steps), -(-tiles // (4 * run.threads))))
+    q = np.array([v for v in run.p if np.ndim(v)]).reshape(-1, run.paths)
+    p = tuple(0.0 if np.ndim(v) else v for v in run.p)
+    save, offset = np.append(run.save, -1), np.append(run.offset, 0.0)  # a last number that no step has
+    flag, none = np.zeros(1, np.int64), np.empty((1, 1, 1))
+    unit = math.lcm(sink.block, LANES)
+    units = -(-run.paths // unit)
+    draws = 1 if run.given is None else 8 * run.noises  # given increments take memory: chunks are smaller
+    size = unit * max(1, min(CHUNK // (unit * run.steps * draws), sink.most // unit, -(-units // (4 * run.threads))))
+    chunks = [slice(begin, min(begin + size, run.paths)) for begin in range(0, run.paths, size)]
+    done = np.zeros((len(chunks), 1), np.int64)
 
-    def work(begin: int) -> int:
-        end = min(begin + size, tiles)
-        kernel(begin, end, run.paths, run.first, *run.key, x0, run.p, run.grid, h, root, save, given, out, fault, stop)
-        return min(end * LANES, run.paths) - begin * LANES
+    def work(rows: slice, done: np.ndarray) -> None:
+        out, place = sink.room(rows)
+        W = none if run.given is None else np.ascontiguousarray(run.increments(rows))
+        V = none if run.aside is None else np.ascontiguousarray(run.detours(rows))
+        fault = np.zeros(rows.stop - rows.start)
+        kernel(rows.start, rows.stop, place, run.first, run.begun, *run.key, x0, p, q, run.grid, h, root, save, offset,
+               W, V, out, fault, flag, done)
+        if np.isnan(fault).any():
+            raise NonFinite(rows.start + int(np.isnan(fault).argmax()), -1)
+        if not flag[0]:
+            sink.done(rows, out, place)
 
-    with ThreadPoolExecutor(run.threads) as pool:
-        waiting = {pool.submit(work, begin) for begin in range(0, tiles, size)}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for chunk in done:
-                    tick(chunk.result())
-        except NumbaError as error:
-            raise Unfit(f"Numba cannot compile the SDE's functions: {str(error).strip()}\nUse backend='numpy', or "
-                        "write them in numbers, tuples, np.* and math.* alone") from None
-        except BaseException:
-            stop[0] = 1
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    if np.isnan(fault).any():
-        raise NonFinite(int(np.isnan(fault).argmax()), -1)
+    _in_order(work, chunks, done, run.threads, flag, tick)
+
+
+def _in_order(work: Callable, chunks: list, done: np.ndarray, threads: int, flag: np.ndarray, tick: Callable) -> None:
+    """Do all chunks on the threads, looking at progress and Ctrl-C meanwhile; raise the first chunk's fault."""
+    told, pool = 0, ThreadPoolExecutor(threads)
+    try:
+        waiting = [pool.submit(work, *item) for item in zip(chunks, done)]
+        for future in waiting:
+            while not future.done():
+                wait_for([future], LOOK)
+                told, before = int(done.sum()), told
+                tick(told - before)
+            future.result()
+        tick(int(done.sum()) - told)
+    except NumbaError as error:
+        raise Unfit(f"Numba cannot compile the SDE's functions: {str(error).strip()}\nUse backend='numpy', or "
+                    "write them in numbers, tuples, np.* and math.* alone") from None
+    finally:
+        flag[0] = 1  # whoever still works is to stop
+        pool.shutdown(wait=True, cancel_futures=True)

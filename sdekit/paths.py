@@ -1,7 +1,6 @@
 """Paths: times, values, and what it takes to get them again."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ class Paths:
     x     the values: (paths, times) for a number, (paths, times, dim) for several components,
           (batch, times, ...) for a tensor state
     info  how they came to be: equation, method, backend, steps; and seed, stream, first path, and the version of the
-          noise's format, or noise="given"
+          noise's format, or noise="given"; `stopped`, how many paths were, with nonfinite="stop"
+    tracked  what was recorded along the paths, by name: (paths, times)
 
     >>> import sdekit as sk
     >>> paths = sk.simulate(sk.BrownianMotion(), x0=0.0, t=1.0, steps=4, paths=1000, seed=7)
@@ -30,7 +30,8 @@ class Paths:
     t: np.ndarray
     x: Any
     info: Mapping[str, Any]
-    again: Callable[[int], "Paths"] = field(repr=False)
+    tracked: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    source: Any = field(default=None, repr=False)  # the work behind it: replay(path), extended(paths, t, steps)
 
     def __repr__(self) -> str:
         about = ", ".join(str(self.info[k]) for k in ("equation", "method", "backend"))
@@ -47,18 +48,18 @@ class Paths:
 
     def mean(self) -> np.ndarray:
         """The mean over the paths at each saved time, (times, ...)."""
-        return self._values().mean(axis=0)
+        return self.values.mean(axis=0)
 
     def std(self) -> np.ndarray:
         """The standard deviation over the paths at each saved time, (times, ...)."""
-        return self._values().std(axis=0)
+        return self.values.std(axis=0)
 
     def quantile(self, q) -> np.ndarray:
         """Quantiles over the paths at each saved time: (times, ...) for one q, (len(q), times, ...) for several."""
         q = np.asarray(q, float)
         if not ((q >= 0) & (q <= 1)).all():
             raise ValueError(f"quantiles are asked for by probabilities from 0 to 1, got {q}; for 5% write 0.05")
-        return np.quantile(self._values(), q, axis=0)
+        return np.quantile(self.values, q, axis=0)
 
     def replay(self, path: int) -> "Paths":
         """That path alone, at every step, from the same noise, whatever was saved: its row of x.
@@ -69,7 +70,14 @@ class Paths:
             raise TypeError(f"replay takes the number of a path, got {path!r}")
         if not 0 <= path < len(self):
             raise IndexError(f"there are {len(self)} paths, numbered from 0 to {len(self) - 1}; got {path}")
-        return self.again(int(path))
+        return self._source("replay").replay(int(path))
+
+    def extend(self, t: float, steps: int | None = None) -> "Paths":
+        """The same paths until the later time t, on the same noise: as if they had been simulated in one go.
+
+        steps   how many more; by default as long as the last one. They are saved as the steps before: all, or the end
+        """
+        return self._source("extend").extended(self, t, steps)
 
     def plot(self, ax=None, **options):
         """A fan chart: bands between quantiles, the mean, a few paths. See `sdekit.plot.fan`; returns the Axes."""
@@ -77,13 +85,17 @@ class Paths:
         return fan(self, ax, **options)
 
     def save(self, file: str | Path) -> Path:
-        """Write t, x and info (as JSON) to one .npz file."""
-        file = Path(file)
-        file = file if file.suffix == ".npz" else file.with_name(file.name + ".npz")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        info = {k: v if isinstance(v, int | float | str) else str(v) for k, v in self.info.items()}
-        np.savez(file, t=self.t, x=self._values(), info=json.dumps(info))
-        return file
+        """Write everything to one .npz file, for `sdekit.load`; returns its name, which ends in .npz."""
+        from sdekit.files import save
+        return save(self, Path(file))
 
-    def _values(self) -> np.ndarray:
+    def _source(self, verb: str):
+        if self.source is None:
+            raise ValueError(f"{verb}() needs the functions that made these paths, and a file holds none; give the "
+                             "equation: sdekit.load(file, sde)")
+        return self.source
+
+    @property
+    def values(self) -> np.ndarray:
+        """x as a NumPy array."""
         return self.x if isinstance(self.x, np.ndarray) else self.x.detach().cpu().numpy()

@@ -1,7 +1,8 @@
-"""Pictures of paths. Both functions take a result of `simulate` or `integrate` and return the matplotlib Axes."""
+"""Pictures of paths and of summaries. The functions take a result and return the matplotlib Axes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 
 if TYPE_CHECKING:
     from sdekit.paths import Paths
+    from sdekit.summary import Summary
 
 
 def fan(paths: Paths, ax: Axes | None = None, *, bands=(0.5, 0.9), lines: int = 5, component: int | None = None,
@@ -25,16 +27,34 @@ def fan(paths: Paths, ax: Axes | None = None, *, bands=(0.5, 0.9), lines: int = 
     >>> ax.get_xlabel()
     't'
     """
-    bands = sorted(float(b) for b in bands)
-    if bands and not 0 < bands[0] <= bands[-1] < 1:
-        raise ValueError(f"bands are shares of the paths between 0 and 1, got {bands}; for 90% write 0.9")
-    ax, x = ax or plt.figure(figsize=(8, 4.5), layout="constrained").add_subplot(), _component(paths, component)
-    for band in reversed(bands):
-        low, high = np.quantile(x, [(1 - band) / 2, (1 + band) / 2], axis=0)
-        ax.fill_between(paths.t, low, high, color="C0", alpha=0.18, linewidth=0, label=f"{band:.0%} of the paths")
+    x = _component(paths, component)
+    ax = _bands(ax, paths.t, bands, lambda q: np.quantile(x, q, axis=0))
     ax.plot(paths.t, x[:lines].T, color="C0", linewidth=0.7, alpha=0.7)
     ax.plot(paths.t, x.mean(axis=0), color="C1", linewidth=2, label=label or "mean")
     return _finish(ax, f"{len(paths):,} paths, {paths.info['equation']}")
+
+
+def summary_fan(summary: Summary, ax: Axes | None = None, *, bands=(0.5, 0.9), component: int | None = None,
+                label: str = "") -> Axes:
+    """Bands that hold these shares of the paths at each time, and the mean. The arguments are those of `fan`.
+
+    >>> import sdekit as sk
+    >>> from sdekit.summary import Accumulator, Bins, Summary, block_statistics
+    >>> x = sk.simulate(sk.BrownianMotion(), 0.0, steps=50, paths=200, seed=1).x.T[:, None]  # (times, 1, paths)
+    >>> bins, accumulator = Bins.from_pilot(x), Accumulator(51, 1)
+    >>> counts = bins.counts()
+    >>> accumulator.add(0, *block_statistics(x, bins.centre, bins.base, counts))
+    >>> ax = Summary(np.linspace(0, 1, 51), accumulator.result(200, counts), bins, {"equation": "W"}).plot()
+    >>> ax.get_title()
+    '200 paths, W'
+    """
+    dim = summary.bins.centre.shape[1]
+    if component is not None and not 0 <= component < dim:
+        raise ValueError(f"component must be from 0 to {dim - 1}, got {component}")
+    k = ... if summary.scalar else (..., component or 0)
+    ax = _bands(ax, summary.t, bands, lambda q: summary.quantile(q)[k])
+    ax.plot(summary.t, summary.mean[k], color="C1", linewidth=2, label=label or "mean")
+    return _finish(ax, f"{summary.total:,} paths, {summary.info.get('equation', '')}")
 
 
 def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20, component: int | None = None) -> Axes:
@@ -53,6 +73,18 @@ def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20
     ax.plot(paths.t, x[:lines].T, linewidth=0.8)
     ax.plot(paths.t, mean, color="black", linewidth=1.2, linestyle="--", label="mean")
     return _finish(ax, f"{min(lines, len(paths))} paths, {paths.info['equation']}")
+
+
+def _bands(ax: Axes | None, t: np.ndarray, bands, quantile: Callable) -> Axes:
+    """Shaded bands between the quantiles (2, times), the widest one below."""
+    bands = sorted(float(b) for b in bands)
+    if bands and not 0 < bands[0] <= bands[-1] < 1:
+        raise ValueError(f"bands are shares of the paths between 0 and 1, got {bands}; for 90% write 0.9")
+    ax = ax or plt.figure(figsize=(8, 4.5), layout="constrained").add_subplot()
+    for band in reversed(bands):
+        low, high = quantile([(1 - band) / 2, (1 + band) / 2])
+        ax.fill_between(t, low, high, color="C0", alpha=0.18, linewidth=0, label=f"{band:.0%} of the paths")
+    return ax
 
 
 def _component(paths: Paths, component: int | None) -> np.ndarray:

@@ -30,13 +30,19 @@ class ODE:
     """
 
     drift: Callable
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, Any]
 
     def __init__(self, drift: Callable, /, **parameters: float):
         _record(self, parameters, drift=drift)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
+        return f"{type(self).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in self.parameters.items())})"
+
+
+def _brief(value) -> str:
+    if np.ndim(value):
+        return f"[{value[0]}, ..., {value[-1]}]" if len(value) > 2 else str(value.tolist())
+    return repr(value)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -45,7 +51,7 @@ class SDE(ODE):
 
     drift, diffusion   plain functions of (x, t, parameters by name); see this module's table for what they return.
                        A system's state arrives as its components: `s, v = x`. Write elementwise maths with np.*.
-    parameters         numbers, by the names that the functions use
+    parameters         by the names that the functions use: numbers, or arrays (paths,) with one for each path
 
     Raises TypeError for a parameter that no function takes, or one that a function needs and nobody gave.
 
@@ -77,14 +83,26 @@ def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable)
         missing = [p for p in takes(function) if p not in parameters and p not in _defaults(function)]
         if missing:
             raise TypeError(f"{name} takes the parameter {missing[0]!r}, which was not given; add {missing[0]}=... ")
-    for name, value in parameters.items():
+    for name in parameters:
         if name not in taken:
             raise TypeError(f"no function takes the parameter {name!r}; they take {sorted(taken) or 'none'}")
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise TypeError(f"the parameter {name} must be a real number, got {value!r} ({type(value).__name__})")
-        if not math.isfinite(value):
-            raise ValueError(f"the parameter {name} must be finite, got {value}")
-    object.__setattr__(equation, "parameters", MappingProxyType({k: float(v) for k, v in parameters.items()}))
+    checked = {k: _parameter(k, v) for k, v in parameters.items()}
+    object.__setattr__(equation, "parameters", MappingProxyType(checked))
+
+
+def _parameter(name: str, value):
+    """A number, or an array (paths,) that holds one for each path."""
+    array = np.asarray(value) if isinstance(value, np.ndarray | list | Real) and not isinstance(value, bool) else None
+    if array is None or array.dtype.kind not in "iuf" or array.ndim > 1 or not array.size:
+        raise TypeError(f"the parameter {name} must be a real number, or an array (paths,) of them; got {value!r} "
+                        f"({type(value).__name__})")
+    if not np.isfinite(array).all():
+        raise ValueError(f"the parameter {name} must be finite, got {value}")
+    if not array.ndim:
+        return float(array)
+    array = array.astype(float)
+    array.setflags(write=False)
+    return array
 
 
 def takes(function: Callable, after: int = 2) -> list[str]:
@@ -156,9 +174,10 @@ def noise_free(equation: ODE) -> ODE:
 
 
 def call(equation: ODE, which: str, x, t):
-    """equation.drift(x, t, its parameters by name), or .diffusion."""
+    """equation.drift(x, t, its parameters by name), or .diffusion; with the first path's parameters."""
     function = getattr(equation, which)
-    return function(x, t, **{k: equation.parameters[k] for k in takes(function) if k in equation.parameters})
+    values = {k: equation.parameters[k] for k in takes(function) if k in equation.parameters}
+    return function(x, t, **{k: v[0] if np.ndim(v) else v for k, v in values.items()})
 
 
 def _call(equation: ODE, which: str, x, t):

@@ -1,51 +1,52 @@
-"""simulate() and integrate(): check what was asked for, choose an execution, run it, and hand back Paths."""
+"""The public verbs: simulate, summarize, integrate, plan. Each checks what was asked for, runs it, tells the result."""
 
-import os
-import warnings
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import psutil
-from tqdm import tqdm
 
-from sdekit import noise as noises
-from sdekit.array_engine import NUMPY, not_on_arrays, run_numpy
-from sdekit.components import coefficients
-from sdekit.inputs import Start, increments, saved_steps, start, time_grid
-from sdekit.maths import captured, rebind
+from sdekit.brownian import Brownian
 from sdekit.methods import Method, euler_maruyama, exact
-from sdekit.noise import check_seed, whole
+from sdekit.noise import MAX_STREAM, VERSION, check_seed, whole
 from sdekit.ode import ODEMethod, rk4
 from sdekit.paths import Paths
-from sdekit.run import NonFinite, Run, Unfit
-from sdekit.sde import ODE, SDE, Structure, noise_free, structure, takes
-
-COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
-BACKENDS = ("auto", "numpy", "numba", "torch")
+from sdekit.sde import ODE, SDE, noise_free
+from sdekit.summarizing import summarized
+from sdekit.summary import Summary
+from sdekit.work import Execution, Work, duration, prepare
 
 
 def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *,
-             seed: int | None = None, method: Method | None = None, save: Any = "all", noise=None,
+             seed: int | None = None, method: Method | None = None, save: Any = "all", noise=None, track=None,
              backend: str = "auto", threads: int | None = None, stream: int = 0, first: int = 0,
-             device: Any = None, progress: bool | None = None) -> Paths:
+             device: Any = None, dtype: Any = None, bits: int = 64, nonfinite: str = "raise",
+             progress: bool | None = None) -> Paths:
     """Simulate paths of dX = drift(X, t) dt + diffusion(X, t) dW.
 
     sde      an `SDE`, or a process such as `GeometricBrownianMotion(mu, sigma)`
-    x0       the start: a number; a tuple of numbers for a system; arrays (paths,) in their place; or a torch tensor
-             (batch, ...), each element of which is driven by its own noise
+    x0       the start: a number; a tuple of numbers for a system; arrays (paths,) in their place; a law, such as
+             scipy.stats.norm(100, 5) or a function of uniforms (see `sdekit.starts`); or one array or torch tensor
+             (paths, ...), which the functions get whole, each element driven by its own noise: large coupled systems
     t        the end (from 0), or (start, end), or the grid itself: an increasing array of at least 3 times
     steps    how many equal steps; not with a grid
-    paths    how many; by default as many as x0 has
+    paths    how many; by default as many as x0, the noise, or a parameter given as an array have
     seed     integer in [0, 2^64); None draws one, which the result tells. Path i depends on (seed, stream, first + i)
              alone, not on threads nor on how many others are simulated
     method   None takes the exact transition of a process that has one, unless `noise` is given; else `euler_maruyama`
-    save     "all", "final", a number of equally spaced times with both ends, or an array of times on the grid
-    noise    increments dW in place of the seed's: (paths, steps), or (paths, steps, noises)
+    save     "all", "final", a number of equally spaced times with both ends, or an array of times. Between two points
+             of the grid the value is a step aside, driven by the path's own W: it has the right law
+    noise    a `Brownian`, whose path serves any grid; or increments dW in place of the seed's: (paths, steps), or
+             (paths, steps, noises)
+    track    what to record along the paths: `maximum()`, `minimum()`, `integral()`, `first_passage(level)`, several in
+             a list, or in a dict with names; in the result's `tracked`
     backend  "numpy" (nothing to compile), "numba" (compiled, on `threads`), "torch" (tensors on `device`), or "auto",
              which decides by the work to be done
+    dtype    float32 to keep the values in half the memory; the computation is in float64
+    bits     64, or 32: another noise, of four normals from a block instead of two, that ends at 6.77 instead of 8.57
+             standard deviations, for more speed
+    nonfinite  "raise", or "stop": a path whose next state is not finite stays where it was, and is counted
     progress True or False; by default a bar in a terminal for runs over 2 s
 
     Returns `Paths`. Raises TypeError and ValueError for arguments that do not fit, MemoryError before any work for a
@@ -60,15 +61,15 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
         raise TypeError(f"simulate needs an SDE, got {sde!r}; make one of two functions by SDE(drift, diffusion), or "
                         "give an ODE to integrate()")
     method = _choose(sde, method, noise is not None)
-    origin = {"seed": check_seed(seed), "stream": whole("stream", stream, noises.MAX_STREAM), "first": first}
-    origin = origin if noise is None else {}
-    how = Execution(backend, threads, device, progress)
-    return _solve(sde, method, x0, t, steps, paths, save, noise, origin, how)
+    how = Execution(backend, threads, device, progress, nonfinite, dtype, bits)
+    origin = _origin(seed, stream, first, noise)
+    work = prepare(sde, method, x0, t, steps, paths, save, noise, origin, how, track)
+    return _paths(work)
 
 
 def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *, method: ODEMethod = rk4,
-              save: Any = "all", backend: str = "auto", threads: int | None = None, device: Any = None,
-              progress: bool | None = None) -> Paths:
+              save: Any = "all", track=None, backend: str = "auto", threads: int | None = None, device: Any = None,
+              dtype: Any = None, nonfinite: str = "raise", progress: bool | None = None) -> Paths:
     """Solve dx/dt = drift(x, t) in fixed steps.
 
     ode      an `ODE`, a function of (x, t), or an `SDE`, of which only the drift is followed: its noise-free curve
@@ -85,8 +86,8 @@ def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *
         ode = ODE(ode)
     if not isinstance(method, ODEMethod):
         raise TypeError(f"integrate needs a method for ODEs, one of euler, heun, rk4; got {method!r}")
-    how = Execution(backend, threads, device, progress)
-    return _solve(noise_free(ode), method, x0, t, steps, None, save, None, {}, how)
+    how = Execution(backend, threads, device, progress, nonfinite, dtype)
+    return _paths(prepare(noise_free(ode), method, x0, t, steps, None, save, None, {}, how, track))
 
 
 def _choose(sde: SDE, method: Method | None, given: bool) -> Method:
@@ -102,159 +103,171 @@ def _choose(sde: SDE, method: Method | None, given: bool) -> Method:
     return method
 
 
+def _origin(seed, stream, first, noise) -> dict[str, int]:
+    """What names the noise; nothing where increments are given."""
+    if isinstance(noise, Brownian):
+        return {"seed": noise.seed, "stream": noise.stream, "first": noise.first}
+    if noise is not None:
+        return {}
+    return {"seed": check_seed(seed), "stream": whole("stream", stream, MAX_STREAM), "first": first}
+
+
+def _paths(work: Work) -> Paths:
+    """Run it and keep every value that is to be saved."""
+    work.check_memory()
+    values, work = work.values()
+    return result(work, values)
+
+
+def result(work: Work, values) -> Paths:
+    """What the execution computed, in the user's layout."""
+    begin, items = work.begin, work.items
+    if work.backend != "torch":
+        values = values.transpose(2, 0, 1)  # (paths, times, numbers a path carries)
+        if begin.inner is not None:
+            values = values.reshape(*values.shape[:2], *begin.inner)
+    info = _told(work)
+    if begin.inner is not None:
+        return Paths(work.times, values, info, source=Source(work))
+    if work.stops:
+        info["stopped"] = int((values[:, -1, -1] < np.inf).sum())
+    x = values[..., 0] if begin.scalar else values[..., :work.shape.dim]
+    tracked = {item.name: values[..., work.shape.dim + k] for k, item in enumerate(items)}
+    return Paths(work.times, x, info, tracked, Source(work, values[:, -1]))
+
+
+def _told(work: Work) -> dict[str, Any]:
+    """What a result tells of how it came to be."""
+    info = {"equation": work.equation, "method": work.method, "backend": work.backend, "steps": work.run.steps,
+            **work.origin}
+    if isinstance(work.equation, SDE):
+        info["noise"] = VERSION if work.origin else "given"
+        if work.how.bits != 64:
+            info["bits"] = work.how.bits
+    if isinstance(work.noise, Brownian):
+        info["brownian"] = work.noise
+    return info
+
+
 @dataclass(frozen=True)
-class Execution:
-    """Where and how a run is to be executed, as the user asked."""
+class Source:
+    """What stands behind a result: the work that it came from, and all that its paths carried at the end."""
 
+    work: Work
+    last: Any = None
+
+    def replay(self, path: int) -> Paths:
+        """One path by itself, every step."""
+        values, work = self.work.alone(path).values()
+        return result(work, values)
+
+    def _end(self) -> np.ndarray:
+        """All that the paths carry at the end, in float64; computed again where it was not kept so."""
+        run, dtype = self.work.run, self.work.how.dtype
+        if self.last is not None and (dtype is None or np.dtype(dtype) == np.float64):
+            return np.asarray(self.last)
+        final = replace(run, save=run.save[-1:], offset=run.offset[-1:])
+        values, work = replace(self.work, run=final, how=replace(self.work.how, dtype=None)).values()
+        return np.asarray(values)[:, -1] if work.backend == "torch" else values[-1].T
+
+    def extended(self, paths: Paths, t, steps: int | None) -> Paths:
+        """The paths until t, on the same noise."""
+        work = self.work.longer(t, steps)
+        old = self.work.run
+        if self.work.begin.inner is not None or old.save[-1] != old.steps:
+            raise ValueError("only numbers and systems of numbers whose last saved time is the end can be extended")
+        after = replace(work, run=work.run.after(old.steps, tuple(self._end().T)))
+        values, _ = after.values()
+        more, joined = result(after, values), result(work, values)
+
+        def join(a, b):
+            whole = np.concatenate([np.asarray(a), np.asarray(b)], axis=1, dtype=np.asarray(b).dtype)
+            return whole if isinstance(b, np.ndarray) else b.new_tensor(whole)
+
+        return replace(joined, x=join(paths.x, more.x),
+                       tracked={k: join(v, more.tracked[k]) for k, v in paths.tracked.items()})
+
+
+def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *, at: Any = "final",
+              quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95), seed: int | None = None,
+              method: Method | None = None, noise=None, track=None, backend: str = "auto", threads: int | None = None,
+              stream: int = 0, first: int = 0, device: Any = None, bits: int = 64, nonfinite: str = "raise",
+              progress: bool | None = None) -> Summary:
+    """Statistics of the paths that `simulate` would give, in memory that does not grow with their number.
+
+    at         the times, as `save` of `simulate`: "final", "all", a number of them, or an array
+    quantiles  the probabilities of the result's `quantiles`; any others can be had later by its `quantile`
+
+    The other arguments are those of `simulate`. Mean, variance, covariance, extremes, quantiles and histograms, each
+    with its standard error, of the state and of what is tracked; the same bits for any number of threads. Summaries
+    of other paths of the same equation add up: `a + b`. Returns `Summary`; raises as `simulate`.
+
+    >>> import sdekit as sk
+    >>> s = sk.summarize(sk.BrownianMotion(), 0.0, t=4.0, steps=8, paths=100_000, at=[1.0, 4.0], seed=1)
+    >>> bool(np.all(np.abs(s.mean) < 4 * s.stderr)), s.var.round(1)
+    (True, array([1., 4.]))
+    """
+    if not isinstance(sde, SDE):
+        raise TypeError(f"summarize needs an SDE, got {sde!r}; an ODE has one path, which integrate() gives")
+    method = _choose(sde, method, noise is not None)
+    how = Execution(backend, threads, device, progress, nonfinite, bits=bits)
+    origin = _origin(seed, stream, first, noise)
+    work = prepare(sde, method, x0, t, steps, paths, at, noise, origin, how, track)
+    groups, work = summarized(work)
+    info = {**_told(work), "paths": work.run.paths}
+    (statistics, bins), *tracked = groups
+    inner = [Summary(work.times, *group, {**info, "equation": f"{item.name} of {sde!r}"}, True, tuple(quantiles))
+             for group, item in zip(tracked, work.items)]
+    return Summary(work.times, statistics, bins, info, work.begin.scalar and work.begin.inner is None,
+                   tuple(quantiles), {item.name: one for one, item in zip(inner, work.items)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would take.
+
+    bytes    of memory for its result
+    seconds  about, from a short trial of the same work; the first run of an equation may compile for 2 to 5 s more
+    """
+
+    paths: int
+    steps: int
+    bytes: int
+    seconds: float
     backend: str
-    threads: int | None
-    device: Any
-    progress: bool | None
+    threads: int
+    method: Any
 
-    def __post_init__(self):
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {self.backend!r}")
-
-
-def _solve(equation, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution) -> Paths:
-    """One run for `simulate` and `integrate`; `origin` names the noise, empty where it is given or none."""
-    grid = time_grid(t, steps)
-    begin = start(x0, len(noise) if paths is None and np.ndim(noise) > 1 else paths)
-    random = isinstance(equation, SDE)
-    shape = Structure(1, int(random), True, True) if begin.tensor else structure(equation, begin.sample, grid[0])
-    given = None if noise is None else increments(noise, begin.paths, len(grid) - 1, shape.noises, begin.inner)
-    run = Run(grid, saved_steps(save, grid), begin.components, tuple(equation.parameters.values()), begin.paths,
-              whole("first", origin.get("first", 0), noises.MAX_PATHS - begin.paths + 1),
-              noises.key(origin.get("seed", 0), origin.get("stream", 0)), shape.noises, given,
-              whole("threads", _processors() if how.threads is None else how.threads, 4096, start=1))
-    _check_memory(run, begin, shape)
-    backend = _backend(how, equation, begin, shape, run)
-    step = _step(method, equation.drift, getattr(equation, "diffusion", None), getattr(equation, "transition", None),
-                 tuple(equation.parameters), shape)
-    with tqdm(total=run.paths, unit="path", delay=2.0, leave=False, unit_scale=True,
-              disable=None if how.progress is None else not how.progress) as bar:
-        try:
-            try:
-                x = _execute(backend, step, begin, shape, run, how.device, bar.update)
-            except Unfit as error:
-                if how.backend != "auto" or backend == "torch":
-                    raise
-                backend = "numpy" if backend == "numba" else "numba"
-                warnings.warn(f"{error}\nGoing on with backend={backend!r}.", RuntimeWarning, stacklevel=3)
-                bar.reset()
-                x = _execute(backend, step, begin, shape, run, how.device, bar.update)
-        except NonFinite as fault:
-            raise _report(fault, backend, step, shape, run, origin) from None
-
-    def again(path: int) -> Paths:
-        state = tuple(c if len(c) == 1 else c[path:path + 1] for c in begin.components)
-        return _solve(equation, method, state[0] if begin.scalar else state, grid, run.steps, 1, "all",
-                      None if noise is None else np.asarray(noise)[path:path + 1],
-                      {**origin, "first": run.first + path} if origin else {},
-                      replace(how, backend=backend, progress=False))
-
-    info = {"equation": equation, "method": method, "backend": backend, "steps": run.steps, **origin}
-    if random:
-        info["noise"] = noises.VERSION if given is None else "given"
-    return Paths(grid[run.save], x, info, again)
+    def __str__(self) -> str:
+        return (f"{self.paths:,} paths x {self.steps:,} steps by {self.method} on {self.backend}, {self.threads} "
+                f"threads: about {duration(self.seconds)}, {self.bytes / 2**20:,.1f} MiB for the result")
 
 
-def _execute(backend: str, step: Callable, begin: Start, shape: Structure, run: Run, device, tick: Callable):
-    """The values in the user's layout, by the chosen execution."""
-    if backend == "torch":
-        from sdekit.torch_engine import run_torch
-        x = run_torch(step, run, begin.tensor, device or (begin.components[0].device if begin.tensor else "cpu"), tick)
-        return x if begin.tensor or not begin.scalar else x[..., 0]
-    out = np.empty((len(run.save), shape.dim, run.paths))
-    _fill(backend, step, shape, run, out, tick)
-    return out[:, 0].T if begin.scalar else out.transpose(2, 0, 1)
+def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *, save: Any = "all",
+         method: Method | None = None, noise=None, track=None, backend: str = "auto", threads: int | None = None,
+         device: Any = None, dtype: Any = None) -> Plan:
+    """What `simulate` with these arguments would take: memory and, from a short trial, time. Nothing else is done.
+
+    >>> import sdekit as sk
+    >>> p = sk.plan(sk.BrownianMotion(), 0.0, steps=1000, paths=10**9, save="final")
+    >>> p.bytes, p.backend
+    (8000000000, 'numba')
+    """
+    method = _choose(sde, method, noise is not None)
+    how = Execution(backend, threads, device, False, dtype=dtype)
+    work = prepare(sde, method, x0, t, steps, paths, save, noise, _origin(0, 0, 0, noise), how, track)
+    return Plan(work.run.paths, work.run.steps, work.bytes, _trial(work), work.backend, work.run.threads, method)
 
 
-def _fill(backend: str, step: Callable, shape: Structure, run: Run, out: np.ndarray, tick: Callable) -> None:
-    if backend == "numpy":
-        run_numpy(rebind(step, NUMPY), run, out, tick)
-    else:
-        from sdekit.numba_engine import run_numba
-        run_numba(_kernel(step, shape, run.given is not None, captured(step)), run, out, tick)
-
-
-@lru_cache(maxsize=1024)
-def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure) -> Callable:
-    return method.make(coefficients(drift, diffusion, transition, names, shape))
-
-
-@lru_cache(maxsize=64)
-def _kernel(step: Callable, shape: Structure, given: bool, frozen: tuple) -> Callable:
-    """The compiled loop; a variable outside the functions that has changed since makes another one."""
-    from sdekit.numba_engine import kernel
-    return kernel(step, shape.dim, shape.noises, given)
-
-
-def _backend(how: Execution, equation, begin: Start, shape: Structure, run: Run) -> str:
-    """The execution: what was asked for, or for "auto" what the work calls for, where the functions allow it."""
-    asked = how.backend
-    if begin.tensor or how.device is not None:
-        if asked not in ("auto", "torch"):
-            raise ValueError(f"a torch tensor or a device needs backend='torch', got {asked!r}")
-        return "torch"
-    if asked in ("numba", "torch"):
-        return asked
-    fault = _array_fault(equation, begin, shape, run.grid[0])
-    if asked == "numpy" and fault:
-        raise not_on_arrays(fault) from fault
-    small = run.paths * run.steps * (shape.dim + shape.noises) < COMPILE_ABOVE
-    return "numpy" if asked == "numpy" or (small and not fault) else "numba"
-
-
-def _array_fault(equation, begin: Start, shape: Structure, t: float) -> Exception | None:
-    """What goes wrong when the functions get arrays of three paths instead of numbers."""
-    functions = [f for f in (equation.drift, getattr(equation, "diffusion", None)) if f is not None]
-    state = tuple(np.full(3, float(c[0])) for c in begin.components)
-    try:
-        with np.errstate(all="ignore"):
-            for function in functions:
-                named = {k: v for k, v in equation.parameters.items() if k in takes(function)}
-                value = rebind(function, NUMPY)(state[0] if begin.scalar else state, t, **named)
-                np.broadcast_to(np.zeros(3) + sum(np.asarray(v) for v in _leaves(value)), 3)
-    except Exception as error:
-        return error
-    return None
-
-
-def _leaves(value):
-    return [leaf for v in value for leaf in _leaves(v)] if isinstance(value, tuple) else [value]
-
-
-def _check_memory(run: Run, begin: Start, shape: Structure) -> None:
-    each = begin.components[0].nbytes // run.paths if begin.tensor else 8 * shape.dim
-    need, free = run.paths * len(run.save) * each, psutil.virtual_memory().available
-    if need > 0.9 * free:
-        raise MemoryError(f"the result would take {need / 2**30:,.1f} GiB ({run.paths:,} paths x {len(run.save):,} "
-                          f"times x {each} bytes) and {free / 2**30:,.1f} GiB are free; save fewer times "
-                          f"(save='final' or save=11), or take the paths in several calls with first=")
-
-
-def _report(fault: NonFinite, backend, step: Callable, shape: Structure, run: Run, origin) -> FloatingPointError:
-    """The error that names path, step and time, the state before, and the call that leads there."""
-    path, n, before = fault.path, fault.step, ""
-    if backend != "torch":
-        out = np.full((run.steps + 1, shape.dim, 1), np.nan)
-        try:
-            _fill(backend, step, shape, run.alone(path), out, lambda paths: None)
-        except NonFinite:
-            good = np.isfinite(out).all(axis=(1, 2))
-            n = int(np.argmin(good))
-            before = f"; the step before it was x = {', '.join(map(str, out[n - 1, :, 0].tolist()))}"
-    again = f", seed={origin['seed']}, first={run.first + path}" if "seed" in origin else ""
-    last = max(n - 1, 1)
-    even = np.ptp(np.diff(run.grid)) < 1e-9 * np.diff(run.grid).max()
-    cut = (f"t=({run.grid[0]}, {run.grid[last]}), steps={last}" if even or last == 1 else
-           f"t={run.grid[:last + 1].tolist()}" if last < 50 else f"t=the first {last + 1} times of its grid")
-    return FloatingPointError(
-        f"path {path} is not finite after step {n} of {run.steps}, at t = {run.grid[n]}{before}. To see it come: the "
-        f"same call with {cut}, paths=1{again}, "
-        f"backend={backend!r}. Smaller steps, or coefficients that keep the state in its domain, may help")
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _trial(work: Work) -> float:
+    """Seconds that the run would take, from growing parts of it."""
+    count, seconds = min(work.run.paths, 256 * work.run.threads), 0.0
+    while True:
+        part = work.first_ones(count)
+        for _ in range(2):  # the first one may compile
+            start = time.perf_counter()
+            part.values()
+            seconds = time.perf_counter() - start
+        if seconds > 0.05 or count == work.run.paths:
+            return seconds * work.run.paths / count
+        count = min(work.run.paths, 4 * count)

@@ -15,6 +15,7 @@ from sdekit import noise
 from sdekit.array_engine import march
 from sdekit.maths import namespace, rebind
 from sdekit.run import Run
+from sdekit.variates import EXPONENTIAL
 
 LANES = 64
 _RENAMED = {"power": "pow", "absolute": "abs", "fabs": "abs"}
@@ -42,17 +43,26 @@ class _Torch:
 
 _replace = namespace(_Torch(), "torch")
 _BITS = {noise.bits: lambda x: x.view(torch.int64), noise.from_bits: lambda k: k.view(torch.float64)}
-_pair = rebind(noise.pair, lambda value: _BITS.get(value) or _replace(value) if callable(value) else _replace(value))
 
 
-def normals(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, half: int) -> tuple:
-    """The normals of steps 2 half and 2 half + 1, float64: path and component int64 tensors that broadcast."""
-    number = {"dtype": torch.int64, "device": path.device}
-    return _pair(*torch.tensor(key, **number), path, component, torch.tensor(half, **number), torch.tensor(0, **number))
+def _bound(law: Callable) -> Callable:
+    """`noise.pair`, or another law, as a function (key, path, component, half, slot) of int64 tensors and numbers."""
+    law = rebind(law, lambda value: _BITS.get(value) or _replace(value) if callable(value) else _replace(value))
+
+    def draw(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, half: int, slot: int = 0) -> tuple:
+        number = {"dtype": torch.int64, "device": path.device}
+        return law(*torch.tensor(key, **number), path, component, torch.tensor(half, **number),
+                   torch.tensor(slot, **number))
+
+    return draw
 
 
-def run_torch(step: Callable, run: Run, tensor: bool, device, tick: Callable[[int], None]) -> torch.Tensor:
-    """The values: (paths, times, ...) for a tensor state, else (paths, times, dim)."""
+#: Each gives the numbers of the two (four: coarse) steps that a block serves, in float64; path, component broadcast.
+normals, coarse, exponentials = _bound(noise.pair), _bound(noise.quad), _bound(noise.exponential_pair)
+
+
+def run_torch(step: Callable, run: Run, tensor: bool, device, dtype, tick: Callable[[int], None]) -> torch.Tensor:
+    """The values: (paths, times, ...) for a tensor state, else (paths, times, dim); stored as `dtype`, if not None."""
     if tensor:
         x, row = tuple(c.to(device) for c in run.x0), torch.arange(run.paths, device=device)
     else:
@@ -61,19 +71,20 @@ def run_torch(step: Callable, run: Run, tensor: bool, device, tick: Callable[[in
         starts = [torch.as_tensor(c, dtype=torch.float64, device=device) for c in run.x0]
         x = tuple(c.expand(len(row)).clone() if len(c) == 1 else c[row] for c in starts)
     bound, number = rebind(step, _replace), x[0].dtype
+    like = {"dtype": number, "device": device}
+    p = tuple(torch.tensor(v, **like)[row].reshape(-1, *(1,) * (x[0].ndim - 1)) if np.ndim(v) else v for v in run.p)
 
     def step_in_kind(x, t, h, dw, p):
         return tuple(torch.as_tensor(c, device=device).to(number) for c in bound(x, t, h, dw, p))
 
-    kept = set(run.save.tolist())
     saved = []
-    for n, state in march(step_in_kind, x, run, _increments(run, x[0], row), _finite):
+    for _, state in march(step_in_kind, x, run, p, *_draws(run, x[0], row), _finite):
         if state[0].shape != x[0].shape:
             raise ValueError(f"x0 has shape {tuple(x[0].shape)}, but a step of the SDE's functions gives "
                              f"{tuple(state[0].shape)}; they must return the state's shape")
-        if n in kept:
-            saved.append(state[0] if tensor else torch.stack(torch.broadcast_tensors(*state), dim=-1)[:run.paths])
-    tick(run.paths)
+        kept = state[0] if tensor else torch.stack(torch.broadcast_tensors(*state), dim=-1)[:run.paths]
+        saved.append(kept if dtype is None else kept.to(getattr(torch, np.dtype(dtype).name)))
+    tick(run.paths * run.steps)
     return torch.stack(saved, dim=1)
 
 
@@ -82,27 +93,37 @@ def _finite(x: tuple) -> int | None:
     return None if bool(good.all()) else int(good.int().argmin())
 
 
-def _increments(run: Run, x: torch.Tensor, row: torch.Tensor) -> Callable[[int, float], tuple]:
-    """dW of step n, a tuple of `noises` tensors of x's shape and dtype; `row` are the paths' numbers in this run."""
-    size = x[0].numel()
+def _draws(run: Run, x: torch.Tensor, row: torch.Tensor) -> tuple[Callable, Callable]:
+    """The draws of step n, and those of the k-th saved time off the grid: tuples of tensors of x's shape and dtype.
+
+    `row` are the paths' numbers in this run.
+    """
+    size, whole = x[0].numel(), slice(0, run.paths)
+    number = {"dtype": x.dtype, "device": x.device}
+    given = None if run.given is None else torch.as_tensor(run.increments(whole), **number)[row]
+    aside = None if run.aside is None else torch.as_tensor(run.detours(whole), **number)[row]
+    path = (run.first + row)[:, None]
+    held: dict[tuple, tuple] = {}
 
     def parts(dw: torch.Tensor) -> tuple:
-        """(paths, noises size) -> a tuple of noises"""
-        return tuple(part.reshape(x.shape) for part in dw.split(size, dim=1))
+        """(paths, draws x elements) -> a tuple of draws"""
+        return tuple(part.reshape(x.shape) for part in dw.split(size, dim=1)) if dw.shape[1] else ()
 
-    if not run.noises:
-        return lambda n, h: ()
-    if run.given is not None:
-        given = torch.as_tensor(run.given, dtype=x.dtype, device=x.device)[row]
-        return lambda n, h: parts(given[:, n])
-    path = (run.first + row)[:, None]
-    component = torch.arange(run.noises * size, device=x.device)[None, :]
-    held: dict[int, tuple] = {}
+    def block(law: Callable, per: int, n: int, count: int, slot: int) -> torch.Tensor:
+        """(paths, count) numbers of step n"""
+        n += run.begun
+        if held.get(slot, (None,))[0] != n // per:
+            component = torch.arange(count, device=x.device)[None, :]
+            held[slot] = n // per, law(run.key, path, component, n // per, slot)
+        return held[slot][1][n % per]
 
-    def increment(n: int, h: float) -> tuple:
-        if n // 2 not in held:
-            held.clear()
-            held[n // 2] = normals(run.key, path, component, n // 2)
-        return parts((h**0.5 * held[n // 2][n % 2]).to(x.dtype))
+    law = (normals, 2) if run.bits == 64 else (coarse, 4)
 
-    return increment
+    def increments(n: int, h: float) -> tuple:
+        dw = ()
+        if run.noises:
+            dw = math.sqrt(h) * block(*law, n, run.noises * size, 0) if given is None else given[:, n]
+            dw = parts(dw.to(x.dtype))
+        return (*dw, *(block(exponentials, 2, n, run.waits, EXPONENTIAL).to(x.dtype).T if run.waits else ()))
+
+    return increments, lambda k: parts(aside[:, k]) if aside is not None else ()

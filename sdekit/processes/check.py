@@ -1,5 +1,7 @@
 """Checks on the parameters of processes."""
 
+import numpy as np
+
 from sdekit.sde import SDE
 
 
@@ -7,5 +9,5 @@ def positive(process: SDE, *names: str) -> None:
     """Raise ValueError unless these parameters are > 0."""
     for name in names:
         value = process.parameters[name]
-        if value <= 0:
+        if np.min(value) <= 0:
             raise ValueError(f"{type(process).__name__} needs {name} > 0, got {value}")

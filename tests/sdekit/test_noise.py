@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import ndtr
 
 import sdekit as sk
@@ -152,7 +153,7 @@ def test_uniforms_are_odd_multiples_of_2_to_the_minus_53():
 
 
 @given(strategies.seeds, strategies.streams, strategies.paths, strategies.steps, strategies.components,
-       strategies.words)
+       st.integers(0, 15))
 def test_a_normal_is_the_function_of_its_six_names(seed, stream, path, step, component, slot):
     z = sk.normals(seed, stream, range(path, path + 1), range(step, step + 1), range(component, component + 1),
                    slot=slot)
@@ -291,8 +292,8 @@ def test_every_whole_number_below_2_to_the_64_is_a_seed(seed):
     ({"steps": range(2**32, 2**32 + 1)}, ValueError, "steps must lie between"),
     ({"components": 2**24 + 1}, ValueError, "components must be at least 0"),
     ({"components": range(2**24, 2**24 + 1)}, ValueError, "components must lie between"),
-    ({"slot": -1}, ValueError, "slot must be at least 0 and below 4294967296, got -1"),
-    ({"slot": 2**32}, ValueError, "slot must be at least 0"),
+    ({"slot": -1}, ValueError, "slot must be at least 0 and below 16, got -1"),
+    ({"slot": 16}, ValueError, "slot must be at least 0"),
     ({"slot": 1.5}, TypeError, r"slot must be a whole number, got 1.5 \(float\)"),
 ])
 def test_names_outside_the_counter_are_refused(given, error, message):

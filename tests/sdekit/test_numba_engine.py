@@ -7,29 +7,34 @@ import numpy as np
 import pytest
 
 import sdekit as sk
-from sdekit import numba_engine, simulation
+from sdekit import numba_engine, work
 from sdekit.numba_engine import CHUNK, LANES, run_numba
-from sdekit.run import NonFinite, Run
+from sdekit.run import NonFinite, Run, Whole
 from tests.conftest import rounding
 
 
 def asked(paths, steps=4, threads=3):
-    return Run(grid=np.linspace(0.0, 1.0, steps + 1), save=np.array([steps]), x0=(np.zeros(1),), p=(), paths=paths,
-               first=10, key=(1, 2), noises=1, given=None, threads=threads)
+    return Run(grid=np.linspace(0.0, 1.0, steps + 1), save=np.array([steps]), offset=np.zeros(1), x0=(np.zeros(1),),
+               p=(), paths=paths, first=10, key=(1, 2), noises=1, waits=0, given=None, aside=None, threads=threads,
+               finite=1)
 
 
 class Recorder:
-    """Stands for a compiled kernel: notes which tiles it was given."""
+    """Stands for a compiled kernel: notes which paths it was given."""
 
     def __init__(self, fault=()):
-        self.tiles, self.lock, self.fault, self.stop, self.after = [], threading.Lock(), fault, None, 0
+        self.paths, self.lock, self.fault, self.flag = [], threading.Lock(), fault, None
 
-    def __call__(self, begin, end, paths, path0, k0, k1, x0, p, t, h, root, save, W, out, fault, stop):
+    def __call__(self, begin, end, place, path0, begun, k0, k1, x0, p, q, t, h, root, save, offset, W, V, out, fault,
+                 flag, done):
+        assert begin % LANES == 0 and place == begin and len(fault) == end - begin
         with self.lock:
-            self.tiles += range(begin, end)
-            self.stop = stop
-            self.after += int(stop[0])
-        fault[list(self.fault)] = np.nan
+            self.paths += range(begin, end)
+            self.flag = flag
+        for path in self.fault:
+            if begin <= path < end:
+                fault[path - begin] = np.nan
+        done[0] += (end - begin) * len(h)
         time.sleep(0.002)
 
 
@@ -39,9 +44,9 @@ class Recorder:
 def test_every_tile_is_done_once_and_every_path_is_counted(paths, threads, chunk, monkeypatch):
     monkeypatch.setattr(numba_engine, "CHUNK", chunk)
     kernel, ticks = Recorder(), []
-    run_numba(kernel, asked(paths, threads=threads), np.empty((1, 1, paths)), ticks.append)
-    assert sorted(kernel.tiles) == list(range(-(-paths // LANES)))
-    assert sum(ticks) == paths and min(ticks) > 0
+    run_numba(kernel, asked(paths, threads=threads), Whole(1, 1, paths), ticks.append)
+    assert sorted(kernel.paths) == list(range(paths))
+    assert sum(ticks) == 4 * paths and min(ticks) >= 0
 
 
 def test_an_interruption_stops_the_threads_and_is_raised(monkeypatch):
@@ -52,8 +57,8 @@ def test_an_interruption_stops_the_threads_and_is_raised(monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_numba(kernel, asked(paths), np.empty((1, 1, paths)), interrupt)
-    assert kernel.stop[0] == 1 and len(kernel.tiles) < 250
+        run_numba(kernel, asked(paths), Whole(1, 1, paths), interrupt)
+    assert kernel.flag[0] == 1 and len(kernel.paths) < 250 * LANES
     assert threading.active_count() == threads
 
 
@@ -79,11 +84,11 @@ outside = sk.SDE(lambda x, t: rate * x, lambda x, t: 0.0)
 
 
 def test_ctrl_c_reaches_the_caller_of_simulate(monkeypatch):
-    class Bar(simulation.tqdm):
+    class Bar(work.tqdm):
         def update(self, n=1):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulation, "tqdm", Bar)
+    monkeypatch.setattr(work, "tqdm", Bar)
     monkeypatch.setattr(numba_engine, "CHUNK", 1)
     with pytest.raises(KeyboardInterrupt):
         sk.simulate(sk.BrownianMotion(), 0.0, steps=3, paths=10 * LANES, backend="numba", save="final")
@@ -91,7 +96,7 @@ def test_ctrl_c_reaches_the_caller_of_simulate(monkeypatch):
 
 def test_the_lowest_path_at_fault_is_reported():
     with pytest.raises(NonFinite) as caught:
-        run_numba(Recorder(fault=[700, 300, 301]), asked(1000), np.empty((1, 1, 1000)), lambda paths: None)
+        run_numba(Recorder(fault=[700, 300, 301]), asked(1000), Whole(1, 1, 1000), lambda steps: None)
     assert caught.value.path == 300
 
 
@@ -123,7 +128,7 @@ def test_whole_numbers_among_the_values_are_taken_as_numbers():
 def test_new_parameters_do_not_compile_again():
     one, two = (sk.BrownianMotion(mu, sigma=2.0) for mu in (1.0, 3.0))
     x = sk.simulate(one, 0.0, steps=2, seed=1, backend="numba").final[0]
-    before = simulation._kernel.cache_info().misses
+    before = work._kernel.cache_info().misses
     y = sk.simulate(two, 0.0, steps=2, seed=1, backend="numba").final[0]
-    assert simulation._kernel.cache_info().misses == before
+    assert work._kernel.cache_info().misses == before
     assert abs(y - x - 2.0) <= rounding(2, x, y)

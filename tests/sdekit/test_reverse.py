@@ -18,7 +18,7 @@ from hypothesis import given
 from scipy.linalg import solve_continuous_lyapunov, sqrtm
 
 import sdekit as sk
-from sdekit import simulation
+from sdekit import work
 from tests.conftest import EPS, array, assert_near, rounding
 from tests.strategies import numbers
 
@@ -398,7 +398,7 @@ def test_large_work_that_numba_cannot_compile_goes_on_with_numpy_and_says_so(mon
         sde, score, x0 = sk.SDE(lambda x, t: -x, lambda x, t: (0.6 * x, 0.8)), lambda x, s: -2 * x, 0.3
     back = sk.reverse(sde, score, 1.0)
     exact = on("numpy", back, x0, 10, paths=5)
-    monkeypatch.setattr(simulation, "COMPILE_ABOVE", 0)
+    monkeypatch.setattr(work, "COMPILE_ABOVE", 0)
     with pytest.warns(RuntimeWarning, match="Going on with backend='numpy'"):
         found = on("auto", back, x0, 10, paths=5)
     assert np.abs(found - exact).max() <= rounding(DIFFERENCE * 10, exact)

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import sdekit as sk
-from sdekit import array_engine, simulation
+from sdekit import array_engine, work
 from tests.conftest import array, rounding
 from tests.problems import euler_path
 
@@ -30,9 +30,9 @@ def test_a_process_is_simulated_by_its_exact_law_and_others_by_euler_maruyama():
 def test_auto_compiles_where_the_work_pays_for_it(monkeypatch):
     run = lambda: sk.simulate(bm, 1.0, steps=10, paths=100, seed=1)
     assert run().info["backend"] == "numpy"
-    monkeypatch.setattr(simulation, "COMPILE_ABOVE", 2 * 10 * 100)
+    monkeypatch.setattr(work, "COMPILE_ABOVE", 2 * 10 * 100)
     assert run().info["backend"] == "numba"  # one component and one noise: 2 x 10 x 100 is not below
-    monkeypatch.setattr(simulation, "COMPILE_ABOVE", 2 * 10 * 100 + 1)
+    monkeypatch.setattr(work, "COMPILE_ABOVE", 2 * 10 * 100 + 1)
     assert run().info["backend"] == "numpy"
 
 
@@ -143,9 +143,9 @@ def test_a_result_larger_than_the_memory_is_refused_before_any_work(monkeypatch,
         if backend != "numba":  # which cannot compile a list that a function writes to
             assert len(call()) == 100
     else:
-        with pytest.raises(MemoryError, match=r"100 paths x 3 times x 8 bytes.*; save fewer times \(save='final'"):
+        with pytest.raises(MemoryError, match=r"100 paths x 3 times x 8 bytes.*the run would take about.*Save fewer times \(save='final'"):
             call()
-        assert called == [0.0]  # once, to see what it returns
+        assert 1 <= len(called) <= 2 and set(called) == {0.0}  # to see what it returns, for numbers and for arrays
 
 
 def test_saving_less_is_the_way_out_of_too_little_memory(monkeypatch):

@@ -1,0 +1,418 @@
+"""A simulation made ready: everything that was asked for, checked; the execution chosen; to be run onto a sink."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from tqdm import tqdm
+
+from sdekit import noise as noises
+from sdekit.array_engine import NUMPY, not_on_arrays, run_numpy
+from sdekit.brownian import Brownian, locate, within
+from sdekit.components import coefficients
+from sdekit.inputs import Start, increments, saved_times, start, time_grid
+from sdekit.maths import captured, rebind
+from sdekit.noise import whole
+from sdekit.run import NonFinite, Run, Sink, Unfit, Whole
+from sdekit.sde import ODE, SDE, Structure, structure, takes
+from sdekit.tracking import Tracker, tracked, trackers
+
+COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
+BACKENDS = ("auto", "numpy", "numba", "torch")
+RATES = {"numpy": 5e6, "numba": 1e8, "torch": 2e7}  # steps x paths x (components + noises) per second, roughly
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a run is to be executed, as the user asked."""
+
+    backend: str = "auto"
+    threads: int | None = None
+    device: Any = None
+    progress: bool | None = None
+    nonfinite: str = "raise"
+    dtype: Any = None
+    bits: int = 64
+
+    def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {self.backend!r}")
+        if self.nonfinite not in ("raise", "stop"):
+            raise ValueError(f'nonfinite must be "raise" (an error that names the path) or "stop" (that path stays '
+                             f"where it was); got {self.nonfinite!r}")
+        if self.dtype is not None and np.dtype(self.dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"values are stored as float64 or float32, got dtype={self.dtype!r}")
+        if self.bits not in (64, 32):
+            raise ValueError(f"bits of the noise are 64, or 32 for a coarser and faster one; got {self.bits!r}")
+        if self.progress not in (None, True, False):
+            raise TypeError(f"progress must be True, False or None, got {self.progress!r}")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One simulation, ready to run.
+
+    shape     of the equation; `items` are tracked beside its components
+    origin    names the noise: seed, stream and first path; empty where increments were given, or there are none
+    noise     the Brownian or the increments that were given
+    backend   the execution, chosen
+    """
+
+    equation: ODE
+    method: Any
+    begin: Start
+    shape: Structure
+    items: tuple[Tracker, ...]
+    run: Run
+    origin: dict[str, int]
+    how: Execution
+    backend: str
+    noise: Any = None
+
+    @property
+    def times(self) -> np.ndarray:
+        """The saved times."""
+        return self.run.grid[self.run.save] + self.run.offset
+
+    @property
+    def dim(self) -> int:
+        """How many numbers a path carries: the elements of its state, what is tracked, when it was stopped."""
+        inner = self.begin.inner
+        return (math.prod(inner) if inner is not None else self.shape.dim) + len(self.items) + self.stops
+
+    @property
+    def stops(self) -> bool:
+        return self.how.nonfinite == "stop"
+
+    @property
+    def step(self) -> Callable:
+        equation = self.equation
+        return _step(self.method, equation.drift, getattr(equation, "diffusion", None),
+                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, self.items,
+                     self.stops)
+
+    @property
+    def bytes(self) -> int:
+        """What all saved values take."""
+        each = self.begin.components[0][0].nbytes if self.begin.tensor else self.dim * self._dtype.itemsize
+        return self.run.paths * len(self.run.save) * each
+
+    @property
+    def amount(self) -> float:
+        """Steps x paths x (components + noises)."""
+        elements = math.prod(self.begin.inner or ())
+        return float(self.run.paths) * self.run.steps * elements * (self.shape.dim + self.shape.noises)
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(self.how.dtype or np.float64)
+
+    def check_memory(self) -> None:
+        """Raise MemoryError if the result would not fit, before any work."""
+        free, count, times = psutil.virtual_memory().available, self.run.paths, len(self.run.save)
+        if self.bytes > 0.9 * free:
+            raise MemoryError(
+                f"the result would take {self.bytes / 2**30:,.1f} GiB ({count:,} paths x {times:,} times x "
+                f"{self.bytes // (count * times)} bytes) and {free / 2**30:,.1f} GiB "
+                f"are free; the run would take about {duration(self.amount / RATES[self.backend])}. Save fewer times "
+                "(save='final' or save=11), store float32 (dtype='float32'), take the paths in several calls with "
+                "first=, or let summarize() keep statistics alone")
+
+    def onto(self, sink: Sink, tick: Callable[[int], None]) -> None:
+        """Run on NumPy or Numba."""
+        if self.backend == "numpy":
+            run_numpy(rebind(self.step, NUMPY), self.run, sink, tick)
+        else:
+            from sdekit.numba_engine import run_numba
+            run, varying = self.run, tuple(np.ndim(v) > 0 for v in self.run.p)
+            step = self.step
+            compiled = _kernel(step, len(run.x0), run.finite, run.noises, run.waits, varying, run.given is not None,
+                               run.aside is not None, run.bits, captured(step))
+            run_numba(compiled, run, sink, tick)
+
+    def values(self):
+        """Every saved value: an array (times, numbers a path carries, paths); of Torch a tensor (paths, times, ...)."""
+        def go(work: Work, tick: Callable):
+            if work.backend == "torch":
+                from sdekit.torch_engine import run_torch
+                begin = work.begin
+                device = work.how.device or (begin.components[0].device if begin.tensor else "cpu")
+                return run_torch(work.step, work.run, begin.tensor, device, work.how.dtype, tick)
+            sink = Whole(len(work.run.save), work.dim, work.run.paths, work._dtype)
+            work.onto(sink, tick)
+            return sink.x
+
+        return self.carried_out(go)
+
+    def carried_out(self, go: Callable):
+        """go(work, tick) with a progress bar, on another backend if the chosen one cannot; returns the result and the
+        work as it was done. Raises FloatingPointError for a state that is not finite."""
+        work, progress = self, self.how.progress
+        with tqdm(total=self.run.paths * self.run.steps, unit="step", delay=2.0, leave=False, unit_scale=True,
+                  disable=None if progress is None else not progress) as bar:
+            try:
+                try:
+                    return go(work, bar.update), work
+                except Unfit as error:
+                    if self.how.backend != "auto" or self.backend == "torch":
+                        raise
+                    other = "numpy" if self.backend == "numba" else "numba"
+                    warnings.warn(f"{error}\nGoing on with backend={other!r}.", RuntimeWarning, stacklevel=4)
+                    bar.reset()
+                    work = replace(self, backend=other)
+                    return go(work, bar.update), work
+            except NonFinite as fault:
+                raise _report(work, fault) from None
+
+    def longer(self, t, steps: int | None) -> "Work":
+        """The same until the later time t."""
+        run, grid = self.run, self.run.grid
+        if run.given is not None or isinstance(self.noise, Brownian):
+            raise ValueError("the noise that was given ends with the run; simulate from a seed to go on")
+        end = float(t)
+        if not end > grid[-1]:
+            raise ValueError(f"the paths are known until {grid[-1]}; extend them to a later time, got {t!r}")
+        if steps is None:
+            steps = max(1, round((end - grid[-1]) / (grid[-1] - grid[-2])))
+        more = time_grid((float(grid[-1]), end), steps)[1:]
+        every = len(run.save) > 1 and (np.diff(run.save) == 1).all() and not run.offset.any()
+        save = np.append(run.save, run.steps + (np.arange(steps) + 1 if every else np.array([steps])))
+        longer = replace(run, grid=np.append(grid, more), save=save,
+                         offset=np.append(run.offset, np.zeros(len(save) - len(run.save))))
+        return replace(self, run=longer)
+
+    def first_ones(self, count: int) -> "Work":
+        """The first paths by themselves."""
+        run = self.run.part(slice(0, count))
+        return replace(self, run=run, begin=replace(self.begin, components=run.x0[:len(self.begin.components)],
+                                                    paths=count))
+
+    def trial(self, count: int, seed: int, stream: int) -> "Work":
+        """The same for paths of another seed, from the number 0 on; starts and parameters of its first paths."""
+        part = self.first_ones(count)
+        run, columns = part.run, part.run.noises * math.prod(part.begin.inner or ())
+        begin = part.begin if part.begin.law is None else start(part.begin.law, count, seed, stream)
+        aside = None if run.aside is None else _aside(None, run.grid, run.save, run.offset, columns)
+        run = replace(run, x0=_started(begin, self.items, run.grid[0], self.stops), key=noises.key(seed, stream),
+                      first=0, given=None, aside=aside)
+        return replace(part, noise=None, begin=begin, run=run)
+
+    def alone(self, path: int) -> "Work":
+        """One of the paths by itself, every step kept, in the same way."""
+        run = self.run.alone(path)
+        begin = replace(self.begin, components=run.x0[:len(self.begin.components)], paths=1)
+        origin = {**self.origin, "first": run.first} if self.origin else {}
+        return replace(self, run=run, begin=begin, origin=origin, how=replace(self.how, progress=False))
+
+
+def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution,
+            track=None) -> Work:
+    """Check what was asked for and choose the execution; `origin` names the noise, empty where there is none."""
+    grid = time_grid(t if noise is None or not isinstance(noise, Brownian) or t is not None else noise.t, steps)
+    if paths is None:
+        paths = _paths_of(noise, equation)
+    begin = start(x0, paths, origin.get("seed"), origin.get("stream", 0), origin.get("first", 0))
+    random = isinstance(equation, SDE)
+    shape = Structure(1, int(random), True, True) if begin.inner is not None else structure(equation, begin.sample,
+                                                                                           grid[0])
+    items = trackers(track, shape)
+    if begin.inner is not None and (items or how.nonfinite == "stop"):
+        raise ValueError("track= and nonfinite='stop' work on numbers and systems of numbers, not on a state that is "
+                         "one array or tensor")
+    waits = sum(item.bridge for item in items)
+    if waits and not random:
+        raise ValueError("an ODE has no noise between the points of the grid: track with bridge=False")
+    save, offset = saved_times(save, grid)
+    key = noises.tagged_key(origin.get("seed", 0), origin.get("stream", 0),
+                            noises.TAG if how.bits == 64 else noises.COARSE_TAG)
+    if how.bits == 32 and (isinstance(noise, Brownian) or (offset > 0).any()):
+        raise ValueError("the noise of bits=32 is known at the points of its grid alone: no Brownian, no saved times "
+                         "between them")
+    first = whole("first", origin.get("first", 0), noises.MAX_PATHS - begin.paths + 1)
+    given = aside = None
+    if isinstance(noise, Brownian):
+        key, first = noise.key, noise.first
+        given = _of_brownian(noise, begin, grid, shape)
+    elif noise is not None:
+        array = increments(noise, begin.paths, len(grid) - 1, shape.noises, begin.inner)
+        given = lambda numbers: array[numbers.start - first:numbers.stop - first]
+    if (offset > 0).any():
+        if noise is not None and not isinstance(noise, Brownian):
+            k = int((offset > 0).argmax())
+            raise ValueError(f"save={grid[save[k]] + offset[k]} is not a time of the grid, and given increments do not "
+                             "say where the path is between its points; save times of the grid, or give a Brownian")
+        if waits:
+            raise ValueError("what is tracked with a bridge is known at the times of the grid; save these, or track "
+                             "with bridge=False")
+        aside = _aside(noise, grid, save, offset, shape.noises * math.prod(begin.inner or ()))
+    p = tuple(_parameter(k, v, begin.paths) for k, v in equation.parameters.items())
+    started = _started(begin, items, grid[0], how.nonfinite == "stop")
+    threads = whole("threads", processors() if how.threads is None else how.threads, 4096, start=1)
+    run = Run(grid, save, offset, started, p, begin.paths, first, key, shape.noises, waits, given, aside, threads,
+              shape.dim, how.bits)
+    work = Work(equation, method, begin, shape, items, run, origin, how, "numpy", noise)
+    return replace(work, backend=_backend(work))
+
+
+def _started(begin: Start, items: tuple[Tracker, ...], t0: float, stops: bool) -> tuple:
+    """All that the paths carry at the start."""
+    x = begin.components
+    tracked = (np.asarray(item.start(x[item.component], t0, item.level), float) for item in items)
+    return (*x, *tracked, np.array([np.inf])) if stops else (*x, *tracked)
+
+
+def _paths_of(noise, equation: ODE) -> int | None:
+    """How many paths the noise, or parameters with a value for each path, are for."""
+    if isinstance(noise, Brownian):
+        return noise.paths
+    if np.ndim(noise) > 1:
+        return len(noise)
+    sizes = {len(v) for v in equation.parameters.values() if np.ndim(v)}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _parameter(name: str, value, paths: int):
+    if np.ndim(value) and len(value) != paths:
+        raise ValueError(f"the parameter {name} holds {len(value)} values, but there are {paths} paths; give one for "
+                         "all paths, or one each")
+    return value
+
+
+def _of_brownian(noise: Brownian, begin: Start, grid: np.ndarray, shape: Structure) -> Callable | None:
+    """Where its increments come from; None where they are the plain ones of its seed."""
+    size = math.prod(begin.inner or ())
+    if noise.noises != shape.noises * size or noise.paths != begin.paths:
+        raise ValueError(f"this Brownian has {noise.paths} paths of {noise.noises} noises, but the run has "
+                         f"{begin.paths} paths of {shape.noises * size}; make it Brownian(seed, t, steps, "
+                         f"paths={begin.paths}, noises={shape.noises * size})")
+    if len(grid) == len(noise.grid) and (grid == noise.grid).all():
+        return None
+    noise.part(0, 1).increments(grid)  # the grid has to fit
+    return lambda numbers: noise.part(numbers.start - noise.first, len(numbers)).increments(grid)
+
+
+def _aside(noise, grid, save, offset, columns: int) -> Callable:
+    """Increments from the points of the grid to the saved times that are not on it."""
+    off = offset > 0
+    n, times = save[off], grid[save[off]] + offset[off]
+    if isinstance(noise, Brownian):
+        def draw(key: tuple[int, int], numbers: range) -> np.ndarray:
+            W = noise.part(numbers.start - noise.first, len(numbers))
+            return (W(times) - W(grid[n])).reshape(len(numbers), len(n), columns)
+    else:
+        place, fraction = locate(grid, times)
+        part = np.where(place > n, 1.0, fraction)[:, None]
+
+        def draw(key: tuple[int, int], numbers: range) -> np.ndarray:
+            path = np.arange(numbers.start, numbers.stop)[:, None, None]
+            return within(key, path, np.arange(columns), n[:, None], np.diff(grid)[n][:, None], part)[0]
+    return draw
+
+
+@lru_cache(maxsize=1024)
+def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure, items: tuple[Tracker, ...],
+          stop: bool) -> Callable:
+    c = coefficients(drift, diffusion, transition, names, shape)
+    step = method.make(c)
+    return tracked(step, c, shape, items, stop) if items or stop else step
+
+
+@lru_cache(maxsize=64)
+def _kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varying: tuple[bool, ...], given: bool,
+            aside: bool, bits: int, frozen: tuple) -> Callable:
+    """The compiled loop; a variable outside the functions that has changed since makes another one."""
+    from sdekit.numba_engine import kernel
+    return kernel(step, dim, finite, noises, waits, varying, given, aside, bits)
+
+
+def _backend(work: Work) -> str:
+    """The execution: what was asked for, or for "auto" what the work calls for, where the functions allow it."""
+    asked, begin = work.how.backend, work.begin
+    if begin.tensor or work.how.device is not None:
+        if asked not in ("auto", "torch"):
+            raise ValueError(f"a torch tensor or a device needs backend='torch', got {asked!r}")
+        return "torch"
+    if begin.inner is not None:
+        if asked not in ("auto", "numpy"):
+            raise ValueError(f"a state that is one array of shape {begin.inner} needs backend='numpy', got {asked!r}; "
+                             "for 'numba' give a tuple of components, for 'torch' a tensor")
+        return "numpy"
+    if asked in ("numba", "torch"):
+        return asked
+    fault = _array_fault(work.equation, begin, work.run.grid[0])
+    if asked == "numpy" and fault:
+        raise not_on_arrays(fault) from fault
+    return "numpy" if asked == "numpy" or (work.amount < COMPILE_ABOVE and not fault) else "numba"
+
+
+def _array_fault(equation: ODE, begin: Start, t: float) -> Exception | None:
+    """What goes wrong when the functions get arrays of three paths instead of numbers."""
+    functions = [f for f in (equation.drift, getattr(equation, "diffusion", None)) if f is not None]
+    state = tuple(np.full(3, float(c[0])) for c in begin.components)
+    try:
+        with np.errstate(all="ignore"):
+            for function in functions:
+                named = {k: np.full(3, v[0]) if np.ndim(v) else v for k, v in equation.parameters.items()
+                         if k in takes(function)}
+                value = rebind(function, NUMPY)(state[0] if begin.scalar else state, t, **named)
+                np.broadcast_to(np.zeros(3) + sum(np.asarray(v) for v in _leaves(value)), 3)
+    except Exception as error:
+        return error
+    return None
+
+
+def _leaves(value):
+    return [leaf for v in value for leaf in _leaves(v)] if isinstance(value, tuple) else [value]
+
+
+def _report(work: Work, fault: NonFinite) -> FloatingPointError:
+    """The error that names path, step and time, the state before, and the call that leads there."""
+    path, n, before, run = fault.path, fault.step, "", work.run
+    if work.backend != "torch":
+        alone = work.alone(path)
+        sink = Whole(run.steps + 1, work.dim, 1)
+        sink.x[:] = np.nan
+        try:
+            alone.onto(sink, lambda steps: None)
+        except NonFinite:
+            good = np.isfinite(sink.x[:, :run.finite]).all(axis=(1, 2))
+            n = int(np.argmin(good))
+            before = f"; the step before it was x = {', '.join(map(str, sink.x[n - 1, :run.finite, 0].tolist()))}"
+    again = f", seed={work.origin['seed']}, first={run.first + path}" if "seed" in work.origin else ""
+    last = max(n - 1, 1)
+    even = np.ptp(np.diff(run.grid)) < 1e-9 * np.diff(run.grid).max()
+    cut = (f"t=({run.grid[0]}, {run.grid[last]}), steps={last}" if even or last == 1 else
+           f"t={run.grid[:last + 1].tolist()}" if last < 50 else f"t=the first {last + 1} times of its grid")
+    return FloatingPointError(
+        f"path {path} is not finite after step {n} of {run.steps}, at t = {run.grid[n]}{before}. To see it come: the "
+        f"same call with {cut}, paths=1{again}, backend={work.backend!r}. Smaller steps, or coefficients that keep the "
+        "state in its domain, may help; nonfinite='stop' stops such paths and goes on")
+
+
+def processors() -> int:
+    """How many processors this process may use: its affinity, and its share in a container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return count
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say it.
+
+    >>> duration(7200.0), duration(0.031)
+    ('2 h', '0.031 s')
+    """
+    for unit, size in (("days", 172800.0), ("h", 5400.0), ("min", 120.0)):
+        if seconds >= size:
+            return f"{seconds / {'days': 86400.0, 'h': 3600.0, 'min': 60.0}[unit]:.2g} {unit}"
+    return f"{seconds:.2g} s"
