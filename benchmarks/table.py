@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ import numpy as np
 from peers import loops
 
 import sdekit as sk
+from sdekit import noise
+from sdekit.numba_compiler import compiled
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -48,6 +51,7 @@ class Table:
     title: str
     rows: list[Row]
     unit: str = "M path-steps/s"
+    rounds: int | None = None
 
 
 # --- the works
@@ -76,9 +80,24 @@ WAVE = sk.SDE(wave_drift, wave_diffusion, p=0.1)
 HESTON = sk.SDE(heston_drift, heston_diffusion, mu=0.05, kappa=2.0, theta=0.04, xi=0.3, rho=-0.7)
 
 
-def our_normals(paths: int) -> np.ndarray:
-    """Our noise on one core, float64: paths x STEPS normals."""
-    return sk.normals(1, paths=paths, steps=STEPS)
+def our_normals(bits: int, dtype: type) -> Callable[[int], np.ndarray]:
+    return lambda paths: sk.normals(1, paths=paths, steps=STEPS, bits=bits, dtype=dtype)
+
+
+def noise_alone(k0, k1, tiles, sink):
+    """The noise of a run of `tiles` x 256 paths x STEPS steps, drawn as its kernel draws it, and not used."""
+    even, odd = np.empty(256), np.empty(256)
+    for tile in range(tiles):
+        for half in range(STEPS // 2):
+            for i in range(256):
+                even[i], odd[i] = noise.pair(k0, k1, 256 * tile + i, 0, half, 0)
+            sink[0] += even[0] + odd[0]
+
+
+def first_touch(paths: int) -> None:
+    """As much new memory as all states take, written by all threads."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda part: part.fill(1.0), np.array_split(np.empty(paths * (STEPS + 1)), THREADS)))
 
 
 def numpy_normals(bits: type, dtype: type) -> Callable[[int], np.ndarray]:
@@ -107,6 +126,15 @@ def fresh(code: str, setup: str = "pass") -> Callable[[], float]:
     """A function that starts a Python, runs `setup` and `code` in it, and returns the seconds of `code`."""
     lines = ["import time", setup, "start = time.perf_counter()", code, "print(time.perf_counter() - start)"]
     command = [sys.executable, "-c", "\n".join(lines)]
+    return lambda: float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def peak_memory(paths: int) -> Callable[[], float]:
+    """A function that summarizes in a Python of its own and returns its largest resident set, in MB."""
+    code = ("import resource, sdekit as sk; gbm = sk.GeometricBrownianMotion(mu=0.05, sigma=0.2); "
+            f"sk.summarize(gbm, 100.0, 1.0, 100, {paths}, at=11, seed=1, method=sk.euler_maruyama, backend='numba'); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)")
+    command = [sys.executable, "-c", code]
     return lambda: float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -145,15 +173,19 @@ def tables(paths: int, peers: dict[str, list[Row]], folder: str) -> list[Table]:
     few, work, half = max(paths // 10, 1), paths * STEPS / 1e6, paths * HESTON_STEPS / 1e6
     own = "sk.SDE(lambda x, t, k: -k * x, lambda x, t: 1.0, k=2.0)"
     built_in = "sk.GeometricBrownianMotion(mu=0.05, sigma=0.2)"
-    found = [
+    alone, tiles = compiled(noise_alone), paths // 256
+    return [
         Table("normals", f"Standard normals on one core, {few:,} x {STEPS}", [
-            Row("sdekit `normals`, float64", clocked(our_normals, few), few * STEPS / 1e6),
+            Row("sdekit `normals`, float64", clocked(our_normals(64, np.float64), few), few * STEPS / 1e6),
+            Row("sdekit `normals(bits=32)`, float32", clocked(our_normals(32, np.float32), few), few * STEPS / 1e6),
             *(Row(f"NumPy {bits.__name__}, {dtype.__name__}", clocked(numpy_normals(bits, dtype), few),
                   few * STEPS / 1e6)
               for dtype in (np.float64, np.float32) for bits in (np.random.SFC64, np.random.PCG64, np.random.Philox)),
         ], "M normals/s"),
         Table("gbm", f"Geometric Brownian motion, {paths:,} paths x {STEPS} Euler steps, final values", [
             *ours(GBM, 100.0, STEPS, paths),
+            Row("the same noise drawn alone, 1 thread", clocked(alone, 1, 2, tiles, np.zeros(1)),
+                tiles * 256 * STEPS / 1e6),
             Row("NumPy loop, current state alone", clocked(loops.gbm, paths), work),
             Row("NumPy loop, all states stored, as in courses", clocked(loops.gbm_stored, paths), work),
             *peers.get("gbm", []),
@@ -171,7 +203,19 @@ def tables(paths: int, peers: dict[str, list[Row]], folder: str) -> list[Table]:
         Table("save", f"Geometric Brownian motion, {paths:,} paths x {STEPS} Euler steps, every state saved", [
             *ours(GBM, 100.0, STEPS, paths, save="all"),
             Row("NumPy loop, as in courses", clocked(loops.gbm_stored, paths), work),
+            *ours(GBM, 100.0, STEPS, paths)[:1],
+            Row(f"first touch of as much memory, {THREADS} threads", clocked(first_touch, paths), work),
         ]),
+        Table("summarize", f"{100 * paths:,} paths x 100 Euler steps of geometric Brownian motion", [
+            Row("sdekit `summarize` at 11 times, quantiles included", clocked(
+                sk.summarize, GBM, 100.0, 1.0, 100, 100 * paths, at=11, seed=1, method=sk.euler_maruyama), paths / 1e2),
+            Row("sdekit `simulate`, final values", clocked(
+                sk.simulate, GBM, 100.0, 1.0, 100, 100 * paths, save="final", seed=1, method=sk.euler_maruyama),
+                paths / 1e2),
+        ]),
+        Table("memory", f"Peak memory of `summarize`, {1000 * paths:,} paths x 100 steps, 11 times", [
+            Row("whole process", peak_memory(1000 * paths)), Row("the process with 1,000 paths", peak_memory(1000)),
+        ], "MB", 1),
         Table("fresh", "In a fresh Python", [
             Row("`import sdekit` and 1,000 paths x 250 steps of a built-in process, compiled code",
                 fresh(f"import sdekit as sk; sk.simulate({built_in}, 100.0, steps=250, paths=1000, backend='numba')")),
@@ -184,12 +228,6 @@ def tables(paths: int, peers: dict[str, list[Row]], folder: str) -> list[Table]:
                 compared=False),
         ], "s"),
     ]
-    if hasattr(sk, "summarize"):  # the place for it: sk.summarize(sde, x0, t, steps, paths, at=...)
-        found.append(Table("summarize", f"Mean, spread and quantiles of {paths:,} paths x {STEPS} Euler steps", [
-            Row("sdekit `summarize`", clocked(sk.summarize, GBM, 100.0, 1.0, STEPS, paths, at=11), work),
-            *ours(GBM, 100.0, STEPS, paths, save="all"),
-        ]))
-    return found
 
 
 # --- measuring and writing
@@ -209,9 +247,10 @@ def spread(values: np.ndarray) -> str:
 def drawn(table: Table, seconds: np.ndarray) -> str:
     """The table in Markdown."""
     amounts = np.array([row.amount for row in table.rows])
-    values = seconds if table.unit == "s" else amounts / seconds
+    values = amounts / seconds if table.unit.endswith("/s") else seconds
     each = seconds / amounts
-    lines = [f"## {table.title}", "", f"| | {table.unit} | the first row is faster by |", "| --- | --- | --- |"]
+    ratios = "the first row is less by" if table.unit == "MB" else "the first row is faster by"
+    lines = [f"## {table.title}", "", f"| | {table.unit} | {ratios} |", "| --- | --- | --- |"]
     for k, row in enumerate(table.rows):
         ratio = spread(each[:, k] / each[:, 0]) if k and row.compared else ""
         lines.append(f"| {row.label} | {spread(values[:, k])} | {ratio} |")
@@ -253,7 +292,7 @@ def main() -> None:
             text += f"\n**Measured on a busy machine (load {before:.1f}): not to be quoted.**\n"
         print(text)
         for table in wanted:
-            part = drawn(table, measure(table.rows, rounds))
+            part = drawn(table, measure(table.rows, table.rounds or rounds))
             print(part, flush=True)
             text += "\n" + part
     if not (asked.quick or asked.only):

@@ -114,8 +114,9 @@ def _parts(value, done: set) -> tuple:
         return repr(value),
     if isinstance(value, np.ufunc | types.BuiltinFunctionType | types.ModuleType | type):
         return getattr(value, "__name__", ""),
-    if isinstance(getattr(value, "py_func", None), types.FunctionType):  # compiled already
-        return captured(value.py_func, done)
+    plain = getattr(value, "py_func", None)
+    if isinstance(plain, types.FunctionType):  # compiled already
+        return captured(plain, done)
     if str(getattr(value, "__module__", "")).startswith("sdekit."):
         return f"{value.__module__} {getattr(value, '__name__', type(value).__name__)}",
     return _Itself(value),

@@ -64,7 +64,7 @@ class Paths:
     def replay(self, path: int) -> "Paths":
         """That path alone, at every step, from the same noise, whatever was saved: its row of x.
 
-        Bit for bit; a tensor state to rounding, since some of Torch's functions round by where an element stands.
+        Bit for bit; a tensor state, or products of matrices, to rounding: they round by where an element stands.
         """
         if isinstance(path, bool) or not isinstance(path, int | np.integer):
             raise TypeError(f"replay takes the number of a path, got {path!r}")

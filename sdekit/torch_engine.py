@@ -103,7 +103,7 @@ def _draws(run: Run, x: torch.Tensor, row: torch.Tensor) -> tuple[Callable, Call
     given = None if run.given is None else torch.as_tensor(run.increments(whole), **number)[row]
     aside = None if run.aside is None else torch.as_tensor(run.detours(whole), **number)[row]
     path = (run.first + row)[:, None]
-    held: dict[tuple, tuple] = {}
+    held: dict[int, tuple] = {}
 
     def parts(dw: torch.Tensor) -> tuple:
         """(paths, draws x elements) -> a tuple of draws"""

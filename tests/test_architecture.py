@@ -69,8 +69,8 @@ def test_typer_is_known_to_command_lines_alone(name):
     assert not uses(name, "typer") or Path(name).stem == "cli"
 
 
-@pytest.mark.parametrize("name", ["sde", "noise", "maths", "components", "methods", "ode", "paths", "inputs", "brownian", "variates",
-                                  "starts", "tracking", "summary", "interp", "elementary"])
+@pytest.mark.parametrize("name", ["sde", "noise", "maths", "components", "methods", "ode", "paths", "inputs",
+                                  "brownian", "variates", "starts", "tracking", "summary", "interp", "elementary"])
 def test_what_an_sde_is_knows_no_engine(name):
     name = f"sdekit/{name}.py"
     for engine in ("array_engine", "numba_engine", "torch_engine", "work", "simulation"):

@@ -75,11 +75,11 @@ BAD_RECORDS = [
     (lambda: sk.SDE(zero, lambda x, t, s: s, k=1.0), "diffusion takes the parameter 's', which was not given"),
     (lambda: sk.SDE(lambda x, t, k: k, one, k=1, sgima=2), "no function takes the parameter 'sgima'.*'k'"),
     (lambda: sk.SDE(zero, one, k=1.0), "no function takes the parameter 'k'; they take none"),
-    (lambda: sk.SDE(lambda x, t, k: k, one, k="a"), r"the parameter k must be a real number, or an array .paths,. of them; got 'a' \(str\)"),
-    (lambda: sk.SDE(lambda x, t, k: k, one, k=True), r"the parameter k must be a real number, or an array .paths,. of them; got True \(bool\)"),
-    (lambda: sk.SDE(lambda x, t, k: k, one, k=None), "the parameter k must be a real number, or an array .paths,. of them; got None"),
-    (lambda: sk.SDE(lambda x, t, k: k, one, k=1j), "the parameter k must be a real number, or an array .paths,. of them; got 1j"),
-    (lambda: sk.SDE(lambda x, t, k: k, one, k=np.ones((1, 1))), r"or an array .paths,. of them; got array\("),
+    (lambda: sk.SDE(lambda x, t, k: k, one, k="a"), r"k must be a real number, or an array .*; got 'a' \(str\)"),
+    (lambda: sk.SDE(lambda x, t, k: k, one, k=True), r"k must be a real number, or an array .*; got True \(bool\)"),
+    (lambda: sk.SDE(lambda x, t, k: k, one, k=None), "k must be a real number, or an array .*; got None"),
+    (lambda: sk.SDE(lambda x, t, k: k, one, k=1j), "parameter k must be a real number, or an array .* of them; got 1j"),
+    (lambda: sk.SDE(lambda x, t, k: k, one, k=np.ones((1, 1))), r"or an array .* of them; got array\("),
     (lambda: sk.SDE(max, one), "max.*(x, t)"),
 ]
 

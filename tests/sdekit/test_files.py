@@ -1,0 +1,165 @@
+"""Results in files: all the values, and the way to get them again."""
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from tests.conftest import array
+from tests.problems import bump, whirl
+
+bm = sk.BrownianMotion(sigma=1.5)
+gbm = sk.GeometricBrownianMotion(mu=np.linspace(-0.5, 0.5, 40), sigma=0.3)
+TRACK = {"high": sk.maximum(), "low": sk.minimum(), "area": sk.integral(), "up": sk.first_passage(1.4),
+         "flat": sk.maximum(bridge=False)}
+swirl = sk.ODE(whirl.drift, a=0.6, k=1.5)
+
+
+def same(a, b):
+    a, b = np.ascontiguousarray(array(a)), np.ascontiguousarray(array(b))
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def run(sde, x0, **how):
+    asked = {"t": 2.0, "steps": 5, "seed": 9, "stream": 2, "first": 30, "backend": "numpy"}
+    return sk.simulate(sde, x0, **(asked | how))
+
+
+# name: (the paths, the equation that load() needs)
+CASES = {
+    "a number": lambda: (run(bm, 0.5, paths=40), None),
+    "another method": lambda: (run(bm, 0.5, paths=40, method=sk.euler_maruyama), None),
+    "tracked": lambda: (run(bm, 0.5, paths=40, track=TRACK, save="final"), None),
+    "a parameter for each path": lambda: (run(gbm, np.linspace(1.0, 2.0, 40)), None),
+    "random starts": lambda: (run(bm, lambda u: 3.0 * u, paths=40), None),
+    "float32": lambda: (run(bm, 0.5, paths=40, dtype="float32"), None),
+    "an SDE of one's own": lambda: (run(bump, 0.3, paths=40), bump),
+    "a system": lambda: (run(whirl, (0.3, np.linspace(0.0, 1.0, 40)), track=sk.minimum(1)), whirl),
+    "its own grid": lambda: (run(bm, 0.5, paths=40, t=[0.0, 0.1, 0.5, 2.0], steps=None), None),
+    "an ODE": lambda: (sk.integrate(swirl, (0.3, np.linspace(0.0, 1.0, 40)), steps=5, method=sk.heun), swirl),
+}
+STOPPED = sk.SDE(lambda x, t: x * x * x, lambda x, t: 1.0)
+CASES["stopped"] = lambda: (run(STOPPED, 0.0, t=8.0, steps=8, paths=40, nonfinite="stop"), STOPPED)
+GIVEN = {
+    "a Brownian": lambda: (run(bm, 0.5, noise=sk.Brownian(5, 2.0, 4, paths=40, first=3), save=[0.1, 2.0]), None),
+    "an array": lambda: (run(STOPPED, np.linspace(0.0, 0.1, 80).reshape(40, 2), t=0.5), STOPPED),
+}
+one_case = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+each_case = pytest.mark.parametrize("make", (CASES | GIVEN).values(), ids=CASES | GIVEN)
+
+
+@each_case
+def test_what_was_saved_is_loaded_bit_for_bit(make, tmp_path):
+    paths, sde = make()
+    again = sk.load(paths.save(tmp_path / "paths"), sde)
+    assert (tmp_path / "paths.npz").exists()
+    assert same(again.t, paths.t) and same(again.x, paths.x)
+    assert list(again.tracked) == list(paths.tracked)
+    assert all(same(again.tracked[name], values) for name, values in paths.tracked.items())
+    told = {k: v if isinstance(v, int) else str(v) for k, v in paths.info.items()}
+    assert {k: v if isinstance(v, int) else str(v) for k, v in again.info.items()} == told
+    assert again.info["method"] is paths.info["method"] and repr(again) == repr(paths)
+
+
+@each_case
+def test_a_loaded_path_is_replayed_bit_for_bit(make, tmp_path):
+    paths, sde = make()
+    again = sk.load(paths.save(tmp_path / "paths.npz"), sde)
+    for k in (0, 39):
+        one, two = paths.replay(k), again.replay(k)
+        assert same(one.t, two.t) and same(one.x, two.x)
+        assert all(same(two.tracked[name], values) for name, values in one.tracked.items())
+
+
+@one_case
+def test_loaded_paths_go_on_bit_for_bit(make, tmp_path):
+    paths, sde = make()
+    end = paths.t[-1] + 1.0
+    one, two = paths.extend(end, 3), sk.load(paths.save(tmp_path / "paths.npz"), sde).extend(end, 3)
+    assert same(one.t, two.t) and same(one.x, two.x)
+    assert all(same(two.tracked[name], values) for name, values in one.tracked.items())
+    assert one.info.get("stopped") == two.info.get("stopped")
+    three = sk.load(one.save(tmp_path / "longer.npz"), sde)
+    assert same(three.extend(end + 1.0, 2).x, two.extend(end + 1.0, 2).x)
+
+
+def test_what_torch_computed_is_computed_there_again(tmp_path):
+    pytest.importorskip("torch")
+    paths = run(bump, 0.3, paths=40, backend="torch")
+    again = sk.load(paths.save(tmp_path / "paths.npz"), bump)
+    assert same(again.x, paths.x) and same(again.replay(7).x, paths.replay(7).x)
+    assert again.replay(7).info["backend"] == "torch"
+
+
+def test_given_increments_are_not_kept(tmp_path):
+    paths = sk.simulate(bm, 0.0, steps=4, noise=np.zeros((3, 4)))
+    again = sk.load(paths.save(tmp_path / "paths.npz"))
+    assert same(again.x, paths.x) and again.info["noise"] == "given"
+    for verb in (lambda: again.replay(0), lambda: again.extend(2.0)):
+        with pytest.raises(ValueError, match="needs the functions that made these paths, and a file holds none"):
+            verb()
+
+
+def test_a_file_holds_no_functions(tmp_path):
+    """Without the equation there are the values; with it, everything."""
+    file = run(bump, 0.3, paths=40).save(tmp_path / "paths.npz")
+    bare = sk.load(file)
+    assert bare.x.shape == (40, 6) and bare.info["equation"] == "SDE(a=0.7, s=0.4)"
+    for verb, wanted in ((lambda: bare.replay(0), r"replay\(\)"), (lambda: bare.extend(3.0), r"extend\(\)")):
+        with pytest.raises(ValueError, match=wanted + r" needs the functions.*sdekit\.load\(file, sde\)"):
+            verb()
+    assert same(sk.load(bare.save(tmp_path / "again.npz")).x, bare.x)
+
+
+@pytest.mark.parametrize("sde", [sk.SDE(bump.drift, bump.diffusion, a=0.7, s=0.5), bm])
+def test_an_equation_with_other_parameters_is_refused(sde, tmp_path):
+    file = run(bump, 0.3, paths=4).save(tmp_path / "paths.npz")
+    with pytest.raises(ValueError, match=r"is of an equation with the parameters \{'a': 0.7, 's': 0.4\}, this one is "):
+        sk.load(file, sde)
+
+
+def test_parameters_for_each_path_are_compared_too(tmp_path):
+    file = run(gbm, 1.0).save(tmp_path / "paths.npz")
+    other = sk.GeometricBrownianMotion(mu=np.linspace(-0.5, 0.6, 40), sigma=0.3)
+    with pytest.raises(ValueError, match="the file is of an equation with the parameters"):
+        sk.load(file, other)
+    assert same(sk.load(file, gbm).replay(3).x, sk.load(file).replay(3).x)
+
+
+def test_a_summary_comes_back_through_the_same_door(tmp_path):
+    part = lambda first: sk.summarize(bm, 0.0, steps=4, paths=3000, seed=1, first=first, track=sk.maximum())
+    one, two = part(0), part(3000)
+    again = sk.load(one.save(tmp_path / "summary"))
+    assert isinstance(again, sk.Summary) and same(again.quantiles, one.quantiles) and same(again.var, one.var)
+    assert same((again + two).mean, (one + two).mean)
+    assert same(again.tracked["maximum"].mean, one.tracked["maximum"].mean)
+
+
+def _other_files(folder):
+    np.save(folder / "array.npy", np.zeros(3))
+    np.savez(folder / "other.npz", x=np.zeros(3))
+    np.savez(folder / "pickled.npz", record=np.array([{"a": 1}], object))
+    (folder / "text.npz").write_text("t,x\n0,1\n")
+    (folder / "empty.npz").write_bytes(b"")
+    whole = (folder / "other.npz").read_bytes()
+    (folder / "cut.npz").write_bytes(whole[:len(whole) // 2])
+
+
+@pytest.mark.parametrize("name", ["array.npy", "other.npz", "pickled.npz", "text.npz", "empty.npz", "cut.npz"])
+def test_a_file_of_another_kind_is_named(name, tmp_path):
+    _other_files(tmp_path)
+    with pytest.raises(ValueError, match=f"{name} is no "):
+        sk.load(tmp_path / name)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
+        sk.load(tmp_path / "nowhere.npz")
+
+
+def test_a_place_that_cannot_be_written_is_an_error_and_a_new_folder_is_none(tmp_path):
+    paths = run(bm, 0.0, paths=3)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        paths.save(tmp_path / "file" / "paths.npz")
+    assert paths.save(str(tmp_path / "new" / "folder" / "a.b")) == tmp_path / "new" / "folder" / "a.b.npz"
+    assert same(sk.load(str(tmp_path / "new" / "folder" / "a.b.npz")).x, paths.x)
