@@ -24,7 +24,8 @@ def save(paths: Paths, file: Path) -> Path:
     """Write `paths` for `load`; the file gets the ending .npz if it has none."""
     file = file if file.suffix == ".npz" else file.with_name(file.name + ".npz")
     file.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {"t": paths.t, "x": paths.values, **{f"tracked {k}": np.asarray(v) for k, v in paths.tracked.items()}}
+    arrays: dict[str, Any] = {"t": paths.t, "x": paths.values}
+    arrays |= {f"tracked {k}": np.asarray(v) for k, v in paths.tracked.items()}
     told = {k: v if isinstance(v, int | float | str) else str(v) for k, v in paths.info.items()}
     record: dict[str, Any] = {"format": FORMAT}
     work = paths.source.work if paths.source else None

@@ -219,7 +219,7 @@ def tagged_key(seed: int, stream: int, tag: int) -> tuple[int, int]:
 
 
 def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot: int = 0, bits: int = 64,
-            dtype: DTypeLike = None, out: np.ndarray | None = None) -> np.ndarray:
+            dtype: DTypeLike | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """Z(seed, stream, path, step, component): independent standard normals, shape (paths, steps, components).
 
     seed        integer in [0, 2^64)
@@ -245,7 +245,9 @@ def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot:
     key, places = indices(seed, stream, paths, steps, components, TAG if bits == 64 else COARSE_TAG)
     slot, (path, step, component) = whole("slot", slot, 16), places
     shape = np.broadcast_shapes(path.shape, step.shape, component.shape)
-    kind = np.dtype(dtype if out is None or dtype is not None else out.dtype)
+    if dtype is None:
+        dtype = np.float64 if out is None else out.dtype
+    kind = np.dtype(dtype)
     if kind not in (np.float64, np.float32):
         raise ValueError(f"the normals' dtype must be float64 or float32, got {kind}")
     if out is None:

@@ -39,7 +39,9 @@ def summary_fan(summary: Summary, ax: Axes | None = None, *, bands=(0.5, 0.9), c
     """Bands that hold these shares of the paths at each time, and the mean. The arguments are those of `fan`.
 
     >>> import sdekit as sk
-    >>> from sdekit.summary import Accumulator, Bins, Summary, block_statistics
+    >>> from sdekit.bins import Bins
+    >>> from sdekit.moments import Accumulator, block_statistics
+    >>> from sdekit.summary import Summary
     >>> x = sk.simulate(sk.BrownianMotion(), 0.0, steps=50, paths=200, seed=1).x.T[:, None]  # (times, 1, paths)
     >>> bins, accumulator = Bins.from_pilot(x), Accumulator(51, 1)
     >>> counts = bins.counts()

@@ -213,8 +213,8 @@ def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int |
     how = Execution(backend, threads, device, progress, nonfinite, bits=bits)
     origin = _origin(seed, stream, first, noise)
     work = prepare(sde, method, x0, t, steps, paths, at, noise, origin, how, track)
-    groups, work = summarized(work)
-    info = {**_told(work), "paths": work.run.paths}
+    groups, stopped, work = summarized(work)
+    info = {**_told(work), "paths": work.run.paths} | ({} if stopped is None else {"stopped": stopped})
     (statistics, bins), *tracked = groups
     inner = [Summary(work.times, *group, {**info, "equation": f"{item.name} of {sde!r}"}, True, tuple(quantiles))
              for group, item in zip(tracked, work.items)]
@@ -244,8 +244,9 @@ class Plan:
 
 
 def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *, save: Any = "all",
-         method: Method | None = None, noise=None, track=None, backend: str = "auto", threads: int | None = None,
-         device: Any = None, dtype: Any = None) -> Plan:
+         seed: int | None = None, method: Method | None = None, noise=None, track=None, backend: str = "auto",
+         threads: int | None = None, stream: int = 0, first: int = 0, device: Any = None, dtype: Any = None,
+         bits: int = 64, nonfinite: str = "raise", progress: bool | None = None) -> Plan:
     """What `simulate` with these arguments would take: memory and, from a short trial, time. Nothing else is done.
 
     >>> import sdekit as sk
@@ -254,8 +255,8 @@ def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None
     (8000000000, 'numba')
     """
     method = _choose(sde, method, noise is not None)
-    how = Execution(backend, threads, device, False, dtype=dtype)
-    work = prepare(sde, method, x0, t, steps, paths, save, noise, _origin(0, 0, 0, noise), how, track)
+    how = replace(Execution(backend, threads, device, progress, nonfinite, dtype, bits), progress=False)
+    work = prepare(sde, method, x0, t, steps, paths, save, noise, _origin(seed, stream, first, noise), how, track)
     return Plan(work.run.paths, work.run.steps, work.bytes, _trial(work), work.backend, work.run.threads, method)
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from sdekit.bins import Bins
+from sdekit.moments import BLOCK, Accumulator, Statistics
 from sdekit.noise import MAX_STREAM
 from sdekit.run import NonFinite, Whole
-from sdekit.summary import BLOCK, Accumulator, Bins, Statistics
 from sdekit.work import Work
 
 CACHE = 2**20  # bytes of values that a thread holds at a time
@@ -52,6 +53,7 @@ class _Blocks:
         self.shape, self.law, self.groups = (len(work.run.save), work.dim), law, groups
         self.most = max(BLOCK, CACHE // (8 * self.shape[0] * self.shape[1]))
         self.own, self.lock = threading.local(), threading.Lock()
+        self.stopped = 0 if work.stops else None
 
     def room(self, rows: slice) -> tuple[np.ndarray, int]:
         shape = (*self.shape, rows.stop - rows.start)
@@ -62,30 +64,38 @@ class _Blocks:
     def done(self, rows: slice, values: np.ndarray, place: int) -> None:
         for group in self.groups:
             group.add(self.law, values, rows.start // BLOCK, self.lock)
+        if self.stopped is not None:
+            with self.lock:
+                self.stopped += int((values[-1, -1] < np.inf).sum())
 
 
-def summarized(work: Work) -> tuple[list[tuple[Statistics, Bins]], Work]:
-    """Statistics and bins of the state, then of each thing tracked; and the work as it was done."""
+def summarized(work: Work) -> tuple[list[tuple[Statistics, Bins]], int | None, Work]:
+    """Statistics and bins of the state, then of each thing tracked; how many paths were stopped; the work as done."""
     def go(work: Work, tick: Callable):
         pilot, state = _pilot(work), work.dim - len(work.items) - work.stops
         groups = [_Group(slice(0, state), pilot)]
         groups += [_Group(slice(state + k, state + k + 1), pilot) for k in range(len(work.items))]
+        sink = _Blocks(work, _law(work.backend), groups)
         if work.backend == "torch":
-            from sdekit.summary_kernel import block_statistics
-            sink = _Blocks(work, block_statistics, groups)
             for begin in range(0, work.run.paths, PART):
                 rows = slice(begin, min(begin + PART, work.run.paths))
                 sink.done(rows, _values(replace(work, run=work.run.part(rows))), 0)
                 tick((rows.stop - rows.start) * work.run.steps)
-        elif work.backend == "numba":
-            from sdekit.summary_kernel import block_statistics
-            work.onto(_Blocks(work, block_statistics, groups), tick)
         else:
-            from sdekit.summary import block_statistics
-            work.onto(_Blocks(work, block_statistics, groups), tick)
-        return [group.result(work.run.paths) for group in groups]
+            work.onto(sink, tick)
+        return [group.result(work.run.paths) for group in groups], sink.stopped
 
-    return work.carried_out(go)
+    (groups, stopped), work = work.carried_out(go)
+    return groups, stopped, work
+
+
+def _law(backend: str) -> Callable:
+    """What counts a block: compiled where Numba or Torch has been loaded anyway."""
+    if backend == "numpy":
+        from sdekit.moments import block_statistics
+    else:
+        from sdekit.numba_moments import block_statistics
+    return block_statistics
 
 
 def _pilot(work: Work) -> np.ndarray:
@@ -93,7 +103,9 @@ def _pilot(work: Work) -> np.ndarray:
 
     They say where the values lie, so those from the first one on that is not finite are left out.
     """
-    count = min(PILOT, work.run.paths)
+    starts = any(len(c) > 1 for c in work.begin.components) and work.begin.law is None
+    own = starts or any(np.ndim(v) for v in work.run.p)
+    count = min(PILOT, work.run.paths) if own else PILOT
     while count:
         try:
             return _values(work.trial(count, 0, MAX_STREAM - 1))
@@ -107,8 +119,8 @@ def _values(work: Work) -> np.ndarray:
     """(times, numbers a path carries, paths)"""
     if work.backend == "torch":
         from sdekit.torch_engine import run_torch
-        x = run_torch(work.step, work.run, work.begin.tensor, work.how.device or "cpu", None,
-                      lambda steps: None)
+        device = work.how.device or getattr(work.run.x0[0], "device", "cpu")
+        x = run_torch(work.step, work.run, work.begin.tensor, device, None, lambda steps: None)
         x = x.detach().cpu().double().numpy()
         return np.ascontiguousarray(x.reshape(*x.shape[:2], -1).transpose(1, 2, 0))
     sink = Whole(len(work.run.save), work.dim, work.run.paths)

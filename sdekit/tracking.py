@@ -45,6 +45,7 @@ class Tracker:
     bridge: bool
     component: int = 0
     level: float = 0.0
+    down: bool = False  # it looks at the lower side of the bridge
 
 
 def maximum(component: int = 0, *, bridge: bool = True) -> Tracker:
@@ -61,7 +62,7 @@ def maximum(component: int = 0, *, bridge: bool = True) -> Tracker:
 
 def minimum(component: int = 0, *, bridge: bool = True) -> Tracker:
     """The running minimum, as `maximum`."""
-    return Tracker("minimum", "minimum", _same, _lowest if bridge else _lower, bool(bridge), component)
+    return Tracker("minimum", "minimum", _same, _lowest if bridge else _lower, bool(bridge), component, down=True)
 
 
 def integral(component: int = 0) -> Tracker:
@@ -158,9 +159,19 @@ def trackers(track: Any, shape: Structure) -> tuple[Tracker, ...]:
     return tuple(items)
 
 
-def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Tracker, ...], stop: bool) -> Callable:
+def exponentials(items: tuple[Tracker, ...]) -> list[tuple[int, bool]]:
+    """The exponentials that a step needs: one for the upper and one for the lower side of a component, where asked.
+
+    What looks at the same side has the same one: a level was passed exactly if the maximum is above it.
+    """
+    return sorted({(item.component, item.down) for item in items if item.bridge})
+
+
+def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Tracker, ...], stop: bool,
+            parameters: int) -> Callable:
     """The step on a longer state: the components, then the trackers' values, then, for `stop`, the time at which the
-    path was stopped since its next state was not finite (infinity: it goes on)."""
+    path was stopped since its next state was not finite (infinity: it goes on). The levels of first passages follow
+    the equation's parameters in p."""
     d, m = shape.dim, shape.noises
     lines = [f"x = {as_tuple(f'z[{i}]' for i in range(d))}", "y = step(x, t, h, dw, p)"]
     if stop:
@@ -169,14 +180,15 @@ def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Trac
                   f"y = {as_tuple(f'np.where(fine, y[{i}], x[{i}])' for i in range(d))}"]
     if any(item.bridge for item in items):
         lines.append("G = g(x, t, p)")
-    waits, values = 0, [f"y[{i}]" for i in range(d)]
+    sides, values = exponentials(items), [f"y[{i}]" for i in range(d)]
     for k, item in enumerate(items):
         i = item.component
         row = [f"G[{i}]"] if shape.diagonal else [f"G[{i}][{j}]" for j in range(m)]
-        v, e = (" + ".join(f"{g} * {g}" for g in row), f"dw[{m + waits}]") if item.bridge else ("0.0", "0.0")
-        v = f"np.where(fine, {v}, 0.0)" if item.bridge and stop else v  # a path that was stopped moves no more
-        waits += item.bridge
-        values.append(f"update_{k}(z[{d + k}], x[{i}], y[{i}], t, h, {v}, {e}, {item.level!r})")
+        v, e = "0.0", "0.0"
+        if item.bridge:
+            v, e = " + ".join(f"{g} * {g}" for g in row), f"dw[{m + sides.index((i, item.down))}]"
+            v = f"np.where(fine, {v}, 0.0)" if stop else v  # a path that was stopped moves no more
+        values.append(f"update_{k}(z[{d + k}], x[{i}], y[{i}], t, h, {v}, {e}, p[{parameters + k}])")
     if stop:
         values.append(f"np.where(fine, z[{d + len(items)}], np.minimum(z[{d + len(items)}], t + h))")
     return written("z, t, h, dw, p", "; ".join([*lines, f"return {as_tuple(values)}"]), step=step, g=c.g, np=np,

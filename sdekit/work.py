@@ -22,7 +22,7 @@ from sdekit.maths import captured, rebind
 from sdekit.noise import whole
 from sdekit.run import NonFinite, Run, Sink, Unfit, Whole
 from sdekit.sde import ODE, SDE, Structure, structure, takes
-from sdekit.tracking import Tracker, tracked, trackers
+from sdekit.tracking import Tracker, exponentials, tracked, trackers
 
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
 BACKENDS = ("auto", "numpy", "numba", "torch")
@@ -93,10 +93,9 @@ class Work:
 
     @property
     def step(self) -> Callable:
-        equation = self.equation
+        equation, items = self.equation, tuple(replace(item, level=0.0) for item in self.items)  # the level is in p
         return _step(self.method, equation.drift, getattr(equation, "diffusion", None),
-                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, self.items,
-                     self.stops)
+                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, items, self.stops)
 
     @property
     def bytes(self) -> int:
@@ -195,7 +194,10 @@ class Work:
                                                     paths=count))
 
     def trial(self, count: int, seed: int, stream: int) -> "Work":
-        """The same for paths of another seed, from the number 0 on; starts and parameters of its first paths."""
+        """The same for paths of another seed, from the number 0 on; starts and parameters of its first paths.
+
+        There can be more of them than of the work's own, where all start alike.
+        """
         part = self.first_ones(count)
         run, columns = part.run, part.run.noises * math.prod(part.begin.inner or ())
         begin = part.begin if part.begin.law is None else start(part.begin.law, count, seed, stream)
@@ -226,7 +228,9 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
     if begin.inner is not None and (items or how.nonfinite == "stop"):
         raise ValueError("track= and nonfinite='stop' work on numbers and systems of numbers, not on a state that is "
                          "one array or tensor")
-    waits = sum(item.bridge for item in items)
+    items = tuple(replace(item, down=item.down or (item.kind == "first_passage" and bool(
+        np.min(begin.components[item.component]) > item.level))) for item in items)
+    waits = len(exponentials(items))
     if waits and not random:
         raise ValueError("an ODE has no noise between the points of the grid: track with bridge=False")
     save, offset = saved_times(save, grid)
@@ -252,7 +256,7 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
             raise ValueError("what is tracked with a bridge is known at the times of the grid; save these, or track "
                              "with bridge=False")
         aside = _aside(noise, grid, save, offset, shape.noises * math.prod(begin.inner or ()))
-    p = tuple(_parameter(k, v, begin.paths) for k, v in equation.parameters.items())
+    p = (*(_parameter(k, v, begin.paths) for k, v in equation.parameters.items()), *(item.level for item in items))
     started = _started(begin, items, grid[0], how.nonfinite == "stop")
     threads = whole("threads", processors() if how.threads is None else how.threads, 4096, start=1)
     run = Run(grid, save, offset, started, p, begin.paths, first, key, shape.noises, waits, given, aside, threads,
@@ -321,7 +325,7 @@ def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: S
           stop: bool) -> Callable:
     c = coefficients(drift, diffusion, transition, names, shape)
     step = method.make(c)
-    return tracked(step, c, shape, items, stop) if items or stop else step
+    return tracked(step, c, shape, items, stop, len(names)) if items or stop else step
 
 
 @lru_cache(maxsize=64)

@@ -5,8 +5,8 @@ from the exact law where it is known. A comparison of true numbers then fails wi
 
     p = P(|N(0, 1)| > K) = 7e-6  for K = 4.5,
 
-and Kolmogorov-Smirnov tests use that same p. The tests of sdekit make about 1200 such comparisons (an array counts
-each of its entries), so that a run on fresh seeds would fail by bad luck about once in 120 runs. Seeds are fixed and
+and Kolmogorov-Smirnov tests use that same p. The tests of sdekit make about 3400 such comparisons (an array counts
+each of its entries), so that a run on fresh seeds would fail by bad luck about once in 40 runs. Seeds are fixed and
 Hypothesis is derandomised: a normal run draws the same numbers every time, and its false-alarm rate is nought. After
 a change of the noise's format, one failure near K is worth a look at a second seed; two are a bug.
 

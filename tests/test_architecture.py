@@ -55,7 +55,7 @@ def test_torch_is_known_to_its_engine_alone(name):
 
 @each_module
 def test_numba_is_known_to_its_own_modules_alone(name):
-    allowed = {f"sdekit/{stem}.py" for stem in ("numba_compiler", "numba_engine", "numba_maths", "summary_kernel")}
+    allowed = {f"sdekit/{stem}.py" for stem in ("numba_compiler", "numba_engine", "numba_maths")}
     assert name in allowed or not (uses(name, "numba") or uses(name, "llvmlite"))
 
 
@@ -70,7 +70,8 @@ def test_typer_is_known_to_command_lines_alone(name):
 
 
 @pytest.mark.parametrize("name", ["sde", "noise", "maths", "components", "methods", "ode", "paths", "inputs",
-                                  "brownian", "variates", "starts", "tracking", "summary", "interp", "elementary"])
+                                  "brownian", "variates", "starts", "tracking", "moments", "bins", "summary", "interp",
+                                  "elementary"])
 def test_what_an_sde_is_knows_no_engine(name):
     name = f"sdekit/{name}.py"
     for engine in ("array_engine", "numba_engine", "torch_engine", "work", "simulation"):
@@ -83,7 +84,7 @@ def test_what_an_sde_is_knows_no_engine(name):
 def test_engines_that_take_long_to_load_are_loaded_where_they_are_needed(name):
     if Path(name).stem.startswith("numba_"):
         return
-    for engine in ("numba_engine", "numba_compiler", "numba_maths", "summary_kernel", "torch_engine"):
+    for engine in ("numba_engine", "numba_compiler", "numba_maths", "numba_moments", "numba_noise", "torch_engine"):
         assert not uses(name, f"sdekit.{engine}", everywhere=False)
 
 

@@ -299,3 +299,112 @@ def test_every_whole_number_below_2_to_the_64_is_a_seed(seed):
 def test_names_outside_the_counter_are_refused(given, error, message):
     with pytest.raises(error, match=message):
         sk.normals(1, **given)
+
+
+# float32
+
+
+ULP = 2.0**-24  # half a unit in the last place of a float32 near 1
+LAWS = {"64, float64": (64, np.float64), "64, float32": (64, np.float32), "32, float64": (32, np.float64),
+        "32, float32": (32, np.float32)}
+
+
+def single(words):
+    """The two normals of two words in float32 and in float64 arithmetic."""
+    ours = np.stack(noise.single_polar(*words.T.astype(np.int32)))
+    return ours, np.stack(noise.polar(*(noise.coarse(w) for w in words.T)))
+
+
+NEAR_ONE = 2**32 - 1 - np.exp2(np.random.default_rng(3).uniform(0, 31, 200_000)).astype(np.int64)
+CORNERS = np.add.outer(np.arange(9) << 29, (-129, -128, -2, -1, 0, 1, 2, 64, 128)).ravel() % 2**32
+
+
+@pytest.mark.parametrize("words", [
+    np.stack(np.meshgrid(np.append(CORNERS, EDGES), np.append(CORNERS, EDGES)), axis=-1).reshape(-1, 2), RANDOM[:, :2],
+    np.stack([NEAR_ONE, RANDOM[:, 1]], 1), np.stack([2**32 - 1 - NEAR_ONE, RANDOM[:, 1]], 1),
+    np.stack([RANDOM[:, 1], NEAR_ONE], 1)], ids=["corners", "random", "u near 1", "u near 0", "v near 1"])
+def test_float32_normals_are_those_of_float64_to_a_few_last_places(words):
+    """Relative to Z, however small: within 6 2^-24, and so within 2.5e-6 and of the same sign."""
+    z, exact = single(words)
+    assert z.dtype == np.float32
+    assert (np.abs(z - exact) <= 6 * ULP * np.abs(exact)).all() and (np.sign(z) == np.sign(exact)).all()
+
+
+def test_float32_normals_end_at_6_76():
+    """u >= 2^-33 bounds |Z| by sqrt(66 ln 2), and the bound is reached on every side."""
+    z, _ = single(np.array([(0, w) for w in (0, 0x3FFFFFFF, 0x40000000, 0x7FFFFFFF, 0xC0000000)]))
+    bound = math.sqrt(66 * math.log(2))
+    for highest in (z[0].max(), -z[0].min(), z[1].max(), -z[1].min()):
+        assert highest == pytest.approx(bound, rel=6 * ULP)
+
+
+def test_the_law_of_float32_normals():
+    """Distribution function, moments, tails: on either side, as for those of float64."""
+    z = sk.normals(15, paths=MANY, steps=11, bits=32, dtype=np.float32)[..., 0].astype(float)  # compiled
+    assert_gaussian(z, 0.0, 1.0)
+    z = z.ravel()
+    for power, moment, variance in ((3, 0, 15), (4, 3, 96), (6, 15, 10170)):
+        assert_near((z**power).mean(), moment, (variance / z.size) ** 0.5)
+    for level in (0.01, 1.0, 2.0, 3.0, 4.0, 4.5):
+        p = ndtr(-level)
+        for beyond in (z > level, z < -level):
+            assert_near(beyond.mean(), p, (p * (1 - p) / z.size) ** 0.5)
+
+
+def test_neighbours_in_a_block_of_float32_normals_are_independent():
+    z = sk.normals(16, paths=MANY, steps=4, bits=32, dtype=np.float32)[..., 0].astype(float).T
+    for a in range(4):
+        for b in range(a):
+            for x, y, variance in ((z[a], z[b], 1), (z[a]**2 - 1, z[b]**2 - 1, 4), (z[a], z[b]**2 - 1, 2)):
+                assert_near((x * y).mean(), 0.0, (variance / MANY) ** 0.5)
+
+
+SHAPES = [(range(3, 4), range(0, 700), 1), (range(2), range(5, 706), 1), (9, range(3, 131), 1), (2, range(1, 66), 1),
+          (300, 10, range(7, 17)), (300, range(3, 8), 3), (1000, 1, 1), (70, range(1, 3), 1), (range(9, 2, -3), 31, 65),
+          (1, 1, 1000), (3, range(2, 9), 40), (range(2**32 - 2, 2**32 + 3), range(6, 600), 2), (5, 3, range(70, 0, -1))]
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_compiled_normals_are_numpys_bit_for_bit(law, shape, monkeypatch):
+    bits, dtype = LAWS[law]
+    plain = sk.normals(11, 2, *shape, slot=1, bits=bits, dtype=dtype)
+    monkeypatch.setattr(noise, "COMPILE_FROM", 0)
+    out = np.full(plain.shape, np.nan, dtype)
+    assert sk.normals(11, 2, *shape, slot=1, bits=bits, out=out) is out
+    assert out.dtype == plain.dtype == dtype and (out == plain).all()
+
+
+@pytest.mark.parametrize("law", LAWS)
+@given(paths=strategies.parts(9), steps=strategies.parts(11), components=strategies.parts(5))
+def test_any_part_of_every_noise_can_be_had_alone(law, paths, steps, components):
+    bits, dtype = LAWS[law]
+    whole = sk.normals(3, 3, 9, 11, 5, bits=bits, dtype=dtype)
+    part = sk.normals(3, 3, paths, steps, components, bits=bits, dtype=dtype)
+    assert (part == whole[np.ix_(paths, steps, components)]).all()
+
+
+def test_numpy_makes_the_same_normals_however_many_at_once(monkeypatch):
+    whole = sk.normals(5, paths=50, steps=range(3, 9), components=3)
+    monkeypatch.setattr(noise, "TOGETHER", 1)
+    assert (sk.normals(5, paths=50, steps=range(3, 9), components=3) == whole).all()
+
+
+def test_float32_normals_of_64_bits_are_those_of_float64_rounded():
+    assert (sk.normals(5, paths=50, steps=9, dtype=np.float32) == sk.normals(5, paths=50, steps=9).astype("f4")).all()
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"dtype": np.float16}, "dtype must be float64 or float32, got float16"),
+    ({"dtype": int}, "dtype must be float64 or float32, got int64"),
+    ({"out": np.empty((2, 3, 1), np.int32)}, "dtype must be float64 or float32, got int32"),
+    ({"out": np.empty((2, 3, 1)), "dtype": np.float32}, r"array of float32 and shape \(2, 3, 1\) .* got float64"),
+    ({"out": np.empty((2, 3))}, r"shape \(2, 3, 1\) that can be written to, got float64 \(2, 3\)"),
+    ({"out": np.empty((3, 2, 1)).swapaxes(0, 1)}, "out must be a C-contiguous array"),
+    ({"out": np.broadcast_to(np.zeros(1), (2, 3, 1))}, "out must be a C-contiguous array"),
+    ({"out": np.frombuffer(bytes(48)).reshape(2, 3, 1)}, "that can be written to"),
+    ({"bits": 16}, "bits must be 64 or 32, got 16"),
+])
+def test_other_kinds_of_output_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        sk.normals(1, paths=2, steps=3, **given)

@@ -9,7 +9,7 @@ from scipy import stats
 
 import sdekit as sk
 from sdekit import array_engine
-from sdekit.summary import block_statistics
+from sdekit.moments import block_statistics
 from tests.conftest import EPS, K, array, assert_near
 from tests.problems import bump, whirl
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import sdekit as sk
 from sdekit import summary as summaries
-from sdekit.summary import BINS, BLOCK, FINE, HIGH, LOW, OUTSIDE, Accumulator, Bins, Summary, block_statistics, load
+from sdekit.bins import BINS, FINE, HIGH, LOW, OUTSIDE, Bins
+from sdekit.moments import BLOCK, Accumulator, block_statistics
+from sdekit.summary import Summary, load
 from tests.conftest import EPS, assert_near
 
 
@@ -31,7 +33,7 @@ def numpy_blocks(values, bins, counts):
 
 
 def numba_blocks(values, bins, counts):
-    from sdekit.summary_kernel import block_statistics as compiled
+    from sdekit.numba_moments import block_statistics as compiled
     times, dim, n = values.shape
     number = -(-n // BLOCK)
     moments = np.full((7, number, times, dim), np.nan)
@@ -159,7 +161,7 @@ def test_covariances_of_a_system(blocks):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_pairs_that_are_not_wanted_are_not_kept(compiled):
-    from sdekit.summary_kernel import block_statistics as kernel
+    from sdekit.numba_moments import block_statistics as kernel
     x = np.random.default_rng(2).standard_normal((2, 3, 5000))
     bins, accumulator = Bins.from_pilot(x), Accumulator(2, 3, paired=False)
     counts, moments, pairs = bins.counts(), np.empty((7, 3, 2, 3)), np.empty((9, 3, 2, 0))
