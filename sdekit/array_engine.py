@@ -62,9 +62,17 @@ def _block(step: Callable, run: Run, out: np.ndarray, begin: int) -> None:
     inner = run.x0[0].shape[1:]
     x = tuple(np.array(np.broadcast_to(c, (run.paths, *inner))) for c in run.x0)
     p = tuple(v.reshape(-1, *(1,) * len(inner)) if np.ndim(v) else v for v in run.p)
+
+    def careful(x, t, h, dw, p):
+        """The step with arrays that cannot be written to, and times that divide by zero as arrays do."""
+        for component in x:
+            if isinstance(component, np.ndarray):
+                component.flags.writeable = False
+        return step(x, np.float64(t), h, dw, p)
+
     try:
         with np.errstate(all="ignore"):  # a state that is not finite is reported by path, step and time
-            for s, state in march(step, x, run, p, *_draws(run, inner), _finite):
+            for s, state in march(careful, x, run, p, *_draws(run, inner), _finite):
                 for part, component in zip(np.split(out[s], len(state)), state):
                     part[:] = np.broadcast_to(component, (run.paths, *inner)).reshape(run.paths, -1).T
     except NonFinite as fault:
@@ -72,6 +80,9 @@ def _block(step: Callable, run: Run, out: np.ndarray, begin: int) -> None:
     except (TypeError, ValueError) as error:
         if any(words in str(error) for words in ("truth value of an array", "0-dimensional arrays")):
             raise not_on_arrays(error) from error
+        if "read-only" in str(error):
+            raise ValueError(f"drift or diffusion changes its argument in place ({error}); write x = x - 1.0 in place "
+                             "of x -= 1.0, so that it gets an array of its own") from error
         raise
 
 

@@ -60,6 +60,8 @@ def load(file: str | Path, sde: ODE | None = None) -> Paths | Summary:
     >>> bool((again.x == paths.x).all() and (again.replay(3).x[0] == paths.x[3]).all())
     True
     """
+    if sde is not None and not isinstance(sde, ODE):
+        raise TypeError(f"sde must be the equation of the file's paths, an SDE or an ODE, got {sde!r}")
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)

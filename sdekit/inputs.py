@@ -115,8 +115,8 @@ def time_grid(t, steps: int | None) -> np.ndarray:
     >>> time_grid((1.0, 2.0), 4)
     array([1.  , 1.25, 1.5 , 1.75, 2.  ])
     """
-    if isinstance(t, bool | np.bool_):
-        raise TypeError(f"t must be an end time, a pair (start, end), or an array of times; got {t}")
+    if t is None or isinstance(t, bool | np.bool_ | str):
+        raise TypeError(f"t must be an end time, a pair (start, end), or an array of times; got {t!r}")
     times = _floats("t", t, "an end time, a pair (start, end), or an array of times")
     if times.ndim > 1 or (times.ndim == 1 and len(times) < 2):
         raise ValueError(f"t must be an end time, a pair (start, end), or an array of times; got {_brief(t)}")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from itertools import pairwise
 
 import numpy as np
 from numba.core.errors import NumbaError
@@ -22,6 +23,7 @@ from sdekit.variates import EXPONENTIAL
 
 LANES = 256
 CHUNK = 4_000_000  # path-steps that a thread takes at a time
+SHARES = 8  # chunks of a thread, at least
 LOOK = 0.1  # seconds between two looks at the progress and at Ctrl-C
 
 
@@ -32,7 +34,7 @@ def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varyi
     varying   which parameters have a value for each path
     """
     columns = noises + waits  # draws of a step
-    group = 8 if columns <= 2 else 4  # steps whose draws fit the cache together
+    group = 4  # steps whose draws are made together: they stay in the cache
     per = 2 if bits == 64 else 4  # steps that a block of noise serves
     places = [f"Q[{sum(varying[:k])}, i]" if each else f"p[{k}]" for k, each in enumerate(varying)]
     load = written("X, i", "return " + as_tuple(f"X[{k}, i]" for k in range(dim)))
@@ -154,8 +156,10 @@ def run_numba(kernel: Callable, run: Run, sink: Sink, tick: Callable[[int], None
     unit = math.lcm(sink.block, LANES)
     units = -(-run.paths // unit)
     draws = 1 if run.given is None else 8 * run.noises  # given increments take memory: chunks are smaller
-    size = unit * max(1, min(CHUNK // (unit * run.steps * draws), sink.most // unit, -(-units // (4 * run.threads))))
-    chunks = [slice(begin, min(begin + size, run.paths)) for begin in range(0, run.paths, size)]
+    largest = max(1, min(CHUNK // (unit * run.steps * draws), sink.most // unit))  # units in a chunk
+    count = min(units, run.threads * max(SHARES, -(-units // (largest * run.threads))))  # as many for each thread
+    edges = [unit * (k * units // count) for k in range(count)] + [run.paths]
+    chunks = [slice(*ends) for ends in pairwise(edges)]
     done = np.zeros((len(chunks), 1), np.int64)
 
     def work(rows: slice, done: np.ndarray) -> None:

@@ -10,13 +10,17 @@ from sdekit.components import written
 from sdekit.numba_compiler import compiled
 
 LANES = 64  # blocks at once
+AT_ONCE = 20_000_000  # numbers between two looks at Ctrl-C
 
 
 def filled(out: np.ndarray, key: tuple[int, int], path: np.ndarray, first: int, component: np.ndarray, slot: int,
            law: Callable) -> np.ndarray:
     """Write Z of these paths and components and of the steps from `first` on to `out` (paths, steps, components)."""
-    long = len(component) == 1 and out.shape[1] > LANES
-    (_rows if long else _boxes)(law)(out.reshape(len(path), -1), *key, path, component, first, out.shape[1], slot)
+    fill = (_rows if len(component) == 1 and out.shape[1] > LANES else _boxes)(law)
+    rows, most = out.reshape(len(path), -1), max(LANES, AT_ONCE // (out[0].size or 1))
+    for begin in range(0, len(path), most):  # Ctrl-C is seen in between
+        part = slice(begin, begin + most)
+        fill(rows[part], *key, path[part], component, first, out.shape[1], slot)
     return out
 
 

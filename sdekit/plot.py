@@ -27,11 +27,14 @@ def fan(paths: Paths, ax: Axes | None = None, *, bands=(0.5, 0.9), lines: int = 
     >>> ax.get_xlabel()
     't'
     """
-    x = _component(paths, component)
+    x, title = _component(paths, component), f"{len(paths):,} paths, {paths.info['equation']}"
+    if len(paths.t) == 1:
+        counts, edges = np.histogram(x[:, 0], bins="auto" if len(paths) > 1 else 1, density=True)
+        return _histogram(ax, counts, edges, f"{title}, t = {paths.t[0]:g}", _name(paths, component))
     ax = _bands(ax, paths.t, bands, lambda q: np.quantile(x, q, axis=0))
     ax.plot(paths.t, x[:lines].T, color="C0", linewidth=0.7, alpha=0.7)
     ax.plot(paths.t, x.mean(axis=0), color="C1", linewidth=2, label=label or "mean")
-    return _finish(ax, f"{len(paths):,} paths, {paths.info['equation']}")
+    return _finish(ax, title, _name(paths, component))
 
 
 def summary_fan(summary: Summary, ax: Axes | None = None, *, bands=(0.5, 0.9), component: int | None = None,
@@ -54,9 +57,14 @@ def summary_fan(summary: Summary, ax: Axes | None = None, *, bands=(0.5, 0.9), c
     if component is not None and not 0 <= component < dim:
         raise ValueError(f"component must be from 0 to {dim - 1}, got {component}")
     k = ... if summary.scalar else (..., component or 0)
+    name = "X" if summary.scalar else f"X[{component or 0}]"
+    title = f"{summary.total:,} paths, {summary.info.get('equation', '')}"
+    if len(summary.t) == 1:
+        found = summary.histogram(60, component=component or 0)
+        return _histogram(ax, found.density, found.edges, f"{title}, t = {summary.t[0]:g}", name)
     ax = _bands(ax, summary.t, bands, lambda q: summary.quantile(q)[k])
     ax.plot(summary.t, summary.mean[k], color="C1", linewidth=2, label=label or "mean")
-    return _finish(ax, f"{summary.total:,} paths, {summary.info.get('equation', '')}")
+    return _finish(ax, title, name)
 
 
 def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20, component: int | None = None) -> Axes:
@@ -74,7 +82,7 @@ def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20
         ax.fill_between(paths.t, mean - k * std, mean + k * std, color="C0", alpha=0.15, linewidth=0, label=name)
     ax.plot(paths.t, x[:lines].T, linewidth=0.8)
     ax.plot(paths.t, mean, color="black", linewidth=1.2, linestyle="--", label="mean")
-    return _finish(ax, f"{min(lines, len(paths))} paths, {paths.info['equation']}")
+    return _finish(ax, f"{min(lines, len(paths))} paths, {paths.info['equation']}", _name(paths, component))
 
 
 def _bands(ax: Axes | None, t: np.ndarray, bands, quantile: Callable) -> Axes:
@@ -83,10 +91,24 @@ def _bands(ax: Axes | None, t: np.ndarray, bands, quantile: Callable) -> Axes:
     if bands and not 0 < bands[0] <= bands[-1] < 1:
         raise ValueError(f"bands are shares of the paths between 0 and 1, got {bands}; for 90% write 0.9")
     ax = ax or plt.figure(figsize=(8, 4.5), layout="constrained").add_subplot()
-    for band in reversed(bands):
+    shades = plt.get_cmap("Blues")(np.linspace(0.2, 0.5, max(len(bands), 2)))  # opaque: the key shows what is seen
+    for band, shade in zip(reversed(bands), shades):
         low, high = quantile([(1 - band) / 2, (1 + band) / 2])
-        ax.fill_between(t, low, high, color="C0", alpha=0.18, linewidth=0, label=f"{band:.0%} of the paths")
+        ax.fill_between(t, low, high, color=shade, linewidth=0, label=f"{band:.0%} of the paths")
     return ax
+
+
+def _histogram(ax: Axes | None, density: np.ndarray, edges: np.ndarray, title: str, name: str) -> Axes:
+    """The density at a single time."""
+    ax = ax or plt.figure(figsize=(8, 4.5), layout="constrained").add_subplot()
+    ax.stairs(density, edges, fill=True, color="C0", alpha=0.5)
+    ax.set(xlabel=name, ylabel="density", title=title)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _name(paths: Paths, component: int | None) -> str:
+    return "X" if np.ndim(paths.x) == 2 else f"X[{component or 0}]"
 
 
 def _component(paths: Paths, component: int | None) -> np.ndarray:
@@ -100,8 +122,8 @@ def _component(paths: Paths, component: int | None) -> np.ndarray:
     return x[:, :, component or 0]
 
 
-def _finish(ax: Axes, title: str) -> Axes:
-    ax.set(xlabel="t", ylabel="X", title=title)
+def _finish(ax: Axes, title: str, name: str) -> Axes:
+    ax.set(xlabel="t", ylabel=name, title=title)
     ax.margins(x=0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="upper left")

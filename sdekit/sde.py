@@ -35,6 +35,12 @@ class ODE:
     def __init__(self, drift: Callable, /, **parameters: float):
         _record(self, parameters, drift=drift)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"parameters": dict(self.parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"parameters": MappingProxyType(state["parameters"])})
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in self.parameters.items())})"
 
@@ -66,7 +72,9 @@ class SDE(ODE):
     # The exact law of a step, transition(x, t, h, z, parameters by name) with z standard normal; a process that
     # has one in closed form brings it, and `transition_pathwise` says whether z = dW/sqrt(h) gives the exact path.
     transition = None
+    # And `logarithmic` says that with it log X moves as a Brownian motion.
     transition_pathwise = False
+    logarithmic = False
 
     def __init__(self, drift: Callable, diffusion: Callable, /, **parameters: float):
         _record(self, parameters, drift=drift, diffusion=diffusion)
@@ -113,6 +121,8 @@ def takes(function: Callable, after: int = 2) -> list[str]:
         raise TypeError(f"{_name(function)} does not tell its arguments; wrap it in a function of (x, t)") from None
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature):
         raise TypeError(f"{_name(function)} takes *args or **kwargs; name its parameters: (x, t, mu, sigma)")
+    if [p.name for p in signature[:2]] in (["t", "x"], ["t", "y"]):
+        raise TypeError(f"{_name(function)} takes (t, x); here x comes before t: (x, t, parameters by name)")
     if len(signature) < after:
         raise TypeError(f"{_name(function)} must take (x, t) and then its parameters, "
                         f"but takes ({', '.join(p.name for p in signature)})")
@@ -182,10 +192,28 @@ def call(equation: ODE, which: str, x, t):
 
 def _call(equation: ODE, which: str, x, t):
     try:
-        return call(equation, which, x, t)
-    except Exception as error:
-        error.add_note(f"raised by {which}(x={x!r}, t={t!r}), called once at the start to see what it returns")
+        value, again = call(equation, which, x, t), call(equation, which, x, t)
+    except (TypeError, ValueError, IndexError) as error:
+        words = str(error)
+        if not isinstance(x, tuple) and any(w in words for w in ("unpack", "not subscriptable", "invalid index")):
+            raise TypeError(f"{which} takes several components, but x0 holds one number a path: {words}. A system's x0 "
+                            "is a tuple, one entry for each component: x0=(100.0, 0.04)") from error
+        if isinstance(x, tuple) and any(w in words for w in ("sequence", "'tuple'", "unpack")):
+            raise TypeError(f"{which} cannot take the {len(x)} components of x0: {words}. It gets them as a tuple and "
+                            "has to take them apart, s, v = x; for a state of one number give a number") from error
+        _note(error, which, x, t)
         raise
+    except Exception as error:
+        _note(error, which, x, t)
+        raise
+    if repr(value) != repr(again):
+        raise ValueError(f"{which} must be a function of its arguments alone, but gave {value!r} and then {again!r} "
+                         f"for the same x={x!r}, t={t!r}; the noise is made from the seed, not in the functions")
+    return value
+
+
+def _note(error: Exception, which: str, x, t) -> None:
+    error.add_note(f"raised by {which}(x={x!r}, t={t!r}), called at the start to see what it returns")
 
 
 def _check_tuple(name: str, value, dim: int, scalar: bool) -> None:

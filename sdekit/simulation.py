@@ -105,6 +105,8 @@ def _choose(sde: SDE, method: Method | None, given: bool) -> Method:
 
 def _origin(seed, stream, first, noise) -> dict[str, int]:
     """What names the noise; nothing where increments are given."""
+    if noise is not None and seed is not None:
+        raise ValueError(f"seed={seed} and noise= are both given; the noise has no need of a seed: leave one out")
     if isinstance(noise, Brownian):
         return {"seed": noise.seed, "stream": noise.stream, "first": noise.first}
     if noise is not None:
@@ -214,12 +216,25 @@ def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int |
     origin = _origin(seed, stream, first, noise)
     work = prepare(sde, method, x0, t, steps, paths, at, noise, origin, how, track)
     groups, stopped, work = summarized(work)
-    info = {**_told(work), "paths": work.run.paths} | ({} if stopped is None else {"stopped": stopped})
+    info = {**_told(work), "paths": work.run.paths, "x0": _start(work), "track": _tracks(work)}
+    info |= {} if stopped is None else {"stopped": stopped}
     (statistics, bins), *tracked = groups
     inner = [Summary(work.times, *group, {**info, "equation": f"{item.name} of {sde!r}"}, True, tuple(quantiles))
              for group, item in zip(tracked, work.items)]
     return Summary(work.times, statistics, bins, info, work.begin.scalar and work.begin.inner is None,
                    tuple(quantiles), {item.name: one for one, item in zip(inner, work.items)})
+
+
+def _start(work: Work) -> str:
+    """x0 as it is told: what has to be the same for summaries to be added."""
+    begin = work.begin
+    if begin.law is not None:
+        return "random"
+    return repr(begin.sample) if begin.inner is None and all(len(c) == 1 for c in begin.components) else "one a path"
+
+
+def _tracks(work: Work) -> str:
+    return ", ".join(f"{i.name}: {i.kind}({i.level:g}, component={i.component}, bridge={i.bridge})" for i in work.items)
 
 
 @dataclass(frozen=True)
@@ -254,6 +269,8 @@ def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None
     >>> p.bytes, p.backend
     (8000000000, 'numba')
     """
+    if not isinstance(sde, SDE):
+        raise TypeError(f"plan is for simulate(), which needs an SDE; got {sde!r}")
     method = _choose(sde, method, noise is not None)
     how = replace(Execution(backend, threads, device, progress, nonfinite, dtype, bits), progress=False)
     work = prepare(sde, method, x0, t, steps, paths, save, noise, _origin(seed, stream, first, noise), how, track)

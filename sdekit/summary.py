@@ -288,8 +288,10 @@ def _check_alike(a: Summary, b: Summary) -> None:
                          f"{b.bins.centre.shape[1]} components")
     for key in sorted({*a.info, *b.info} - {*_OF_A_RUN, "runs", "backend", "stopped"}):
         if not _same(a.info.get(key), b.info.get(key)):
-            raise ValueError(f"summaries of different runs cannot be added: {key} is {a.info.get(key)} in one and "
-                             f"{b.info.get(key)} in the other")
+            one, other = str(a.info.get(key)), str(b.info.get(key))
+            why = f"{key} is {one} in one and {other} in the other"
+            why = f"the functions of {one} differ" if one == other else why
+            raise ValueError(f"summaries of different runs cannot be added: {why}")
     if set(a.tracked) != set(b.tracked):
         raise ValueError(f"summaries that track different things cannot be added: {sorted(a.tracked)} and "
                          f"{sorted(b.tracked)}")

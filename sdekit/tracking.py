@@ -9,11 +9,13 @@ Brownian bridge of variance v h, v = (G G^T)_ii at the step's start, whose extre
     max = (x + y + sqrt((y - x)^2 + 2 v h E)) / 2,   min = (x + y - sqrt((y - x)^2 + 2 v h E)) / 2
 
 (Andersen & Brotherton-Ratcliffe 1996; Gobet 2000 for the order: weak 1 instead of 1/2). It is exact for Brownian
-motion. E is an exponential of the noise, so that it, too, is the same on any thread count and backend.
+motion, and for geometric Brownian motion by its exact transition, where log X takes the place of X; elsewhere its
+error is of order h. E is an exponential of the noise, so that it, too, is the same on any thread count and backend.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,8 @@ class Tracker:
     name       its name in the result
     component  which component of a system it looks at
     start      (x0, t0, level) -> its value at the start; x0 an array
-    update     (r, x, y, t, h, v, e, level) -> its value after a step from x at t to y at t + h; v is the variance per
-               time, e the exponential
+    update     (r, x, y, t, h, low, high, level) -> its value after a step from x at t to y at t + h, in which the path
+               was between low and high
     bridge     whether it looks between the points of the grid, which takes an exponential a step
     level      of a first passage
     """
@@ -57,12 +59,12 @@ def maximum(component: int = 0, *, bridge: bool = True) -> Tracker:
     >>> bool(abs(paths.tracked["maximum"][:, -1].mean() - exact) < 0.02)
     True
     """
-    return Tracker("maximum", "maximum", _same, _highest if bridge else _higher, bool(bridge), component)
+    return Tracker("maximum", "maximum", _same, _highest, bool(bridge), component)
 
 
 def minimum(component: int = 0, *, bridge: bool = True) -> Tracker:
     """The running minimum, as `maximum`."""
-    return Tracker("minimum", "minimum", _same, _lowest if bridge else _lower, bool(bridge), component, down=True)
+    return Tracker("minimum", "minimum", _same, _lowest, bool(bridge), component, down=True)
 
 
 def integral(component: int = 0) -> Tracker:
@@ -73,13 +75,13 @@ def integral(component: int = 0) -> Tracker:
 def first_passage(level: float, component: int = 0, *, bridge: bool = True) -> Tracker:
     """The first time that X reaches `level`, from either side; infinity as long as it has not.
 
-    Within its step the time is h |level - x| / (|level - x| + |level - y|) from the start.
+    Whether it has been reached has the law of the bridge. When, within the step, is put at h |level - x| /
+    (|level - x| + |level - y|) from its start, which is late by up to about h/4 on average: an error of order h.
     """
+    if not isinstance(level, Real) or not np.isfinite(level):
+        raise ValueError(f"level must be a finite number, got {level!r}")
     level = float(level)
-    if not np.isfinite(level):
-        raise ValueError(f"level must be finite, got {level}")
-    return Tracker("first_passage", "first_passage", _passed_at_start, _passage if bridge else _crossing,
-                   bool(bridge), component, level)
+    return Tracker("first_passage", "first_passage", _passed_at_start, _passage, bool(bridge), component, level)
 
 
 def _same(x0, t0, level):
@@ -94,46 +96,41 @@ def _passed_at_start(x0, t0, level):
     return np.where(x0 == level, t0, NEVER)
 
 
-def _spread(x, y, h, v, e):
-    return np.sqrt((y - x) * (y - x) + 2.0 * v * h * e)
+def _extremes(x, y, h, v, e):
+    """(min, max) of the bridge from x to y; each has its law, by the same e."""
+    middle, reach = 0.5 * (x + y), 0.5 * np.sqrt((y - x) * (y - x) + 2.0 * v * h * e)
+    return middle - reach, middle + reach
 
 
-def _highest(r, x, y, t, h, v, e, level):
-    return np.maximum(r, 0.5 * (x + y + _spread(x, y, h, v, e)))
+def _log_extremes(x, y, h, v, e):
+    """The same where log X is the bridge: exact for geometric Brownian motion."""
+    low, high = _extremes(np.log(x), np.log(y), h, v / (x * x), e)
+    return np.exp(low), np.exp(high)
 
 
-def _lowest(r, x, y, t, h, v, e, level):
-    return np.minimum(r, 0.5 * (x + y - _spread(x, y, h, v, e)))
+def _ends(x, y, h, v, e):
+    """The same without a look between the points of the grid."""
+    return np.minimum(x, y), np.maximum(x, y)
 
 
-def _higher(r, x, y, t, h, v, e, level):
-    return np.maximum(r, y)
+def _highest(r, x, y, t, h, low, high, level):
+    return np.maximum(r, high)
 
 
-def _lower(r, x, y, t, h, v, e, level):
-    return np.minimum(r, y)
+def _lowest(r, x, y, t, h, low, high, level):
+    return np.minimum(r, low)
 
 
-def _area(r, x, y, t, h, v, e, level):
+def _area(r, x, y, t, h, low, high, level):
     return r + 0.5 * h * (x + y)
 
 
-def _when(r, x, y, t, h, level, reached):
+def _passage(r, x, y, t, h, low, high, level):
     """The time in this step if it is the one."""
     before, after = np.abs(level - x), np.abs(level - y)
     way = before + after
     time = t + h * before / np.where(way > 0.0, way, 1.0)
-    return np.where((r == np.inf) & reached, time, r)
-
-
-def _passage(r, x, y, t, h, v, e, level):
-    side = np.where(x < level, 1.0, -1.0)
-    extreme = 0.5 * (x + y + side * _spread(x, y, h, v, e))
-    return _when(r, x, y, t, h, level, side * (extreme - level) >= 0.0)
-
-
-def _crossing(r, x, y, t, h, v, e, level):
-    return _when(r, x, y, t, h, level, (level - x) * (level - y) <= 0.0)
+    return np.where((r == np.inf) & (low <= level) & (level <= high), time, r)
 
 
 KINDS = {"maximum": maximum, "minimum": minimum, "integral": integral, "first_passage": first_passage}
@@ -141,16 +138,19 @@ KINDS = {"maximum": maximum, "minimum": minimum, "integral": integral, "first_pa
 
 def trackers(track: Any, shape: Structure) -> tuple[Tracker, ...]:
     """`track`, a tracker, several, or a mapping from names to them, checked."""
-    items: Sequence[Tracker]
+    items: Sequence[Any]
     if track is None:
         return ()
     if isinstance(track, Mapping):
         items = [replace(item, name=str(name)) if isinstance(item, Tracker) else item for name, item in track.items()]
+    elif isinstance(track, Tracker):
+        items = [track]
     else:
-        items = [track] if isinstance(track, Tracker) else list(track)
+        items = list(track) if isinstance(track, Sequence) and not isinstance(track, str) else [track]
     for item in items:
         if not isinstance(item, Tracker):
-            raise TypeError(f"track takes maximum(), minimum(), integral() and first_passage(level), got {item!r}")
+            raise TypeError("track takes maximum(), minimum(), integral(), first_passage(level), a list of them or a "
+                            f"dict with names for them; got {item!r}")
         if not 0 <= item.component < shape.dim:
             raise ValueError(f"{item.name} of component {item.component}: there are {shape.dim}, numbered from 0")
     names = [item.name for item in items]
@@ -168,10 +168,10 @@ def exponentials(items: tuple[Tracker, ...]) -> list[tuple[int, bool]]:
 
 
 def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Tracker, ...], stop: bool,
-            parameters: int) -> Callable:
+            parameters: int, logarithmic: bool) -> Callable:
     """The step on a longer state: the components, then the trackers' values, then, for `stop`, the time at which the
     path was stopped since its next state was not finite (infinity: it goes on). The levels of first passages follow
-    the equation's parameters in p."""
+    the equation's parameters in p. `logarithmic`: between two points of the grid log X is a Brownian bridge."""
     d, m = shape.dim, shape.noises
     lines = [f"x = {as_tuple(f'z[{i}]' for i in range(d))}", "y = step(x, t, h, dw, p)"]
     if stop:
@@ -184,12 +184,15 @@ def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Trac
     for k, item in enumerate(items):
         i = item.component
         row = [f"G[{i}]"] if shape.diagonal else [f"G[{i}][{j}]" for j in range(m)]
-        v, e = "0.0", "0.0"
+        v, e, law = "0.0", "0.0", "ends"
         if item.bridge:
             v, e = " + ".join(f"{g} * {g}" for g in row), f"dw[{m + sides.index((i, item.down))}]"
-            v = f"np.where(fine, {v}, 0.0)" if stop else v  # a path that was stopped moves no more
-        values.append(f"update_{k}(z[{d + k}], x[{i}], y[{i}], t, h, {v}, {e}, p[{parameters + k}])")
+            v, law = f"np.where(fine, {v}, 0.0)" if stop else v, "extremes"  # a path that was stopped moves no more
+        lines.append(f"low_{k}, high_{k} = {law}(x[{i}], y[{i}], h, {v}, {e})")
+        values.append(f"update_{k}(z[{d + k}], x[{i}], y[{i}], t, h, low_{k}, high_{k}, p[{parameters + k}])")
     if stop:
         values.append(f"np.where(fine, z[{d + len(items)}], np.minimum(z[{d + len(items)}], t + h))")
+    updates = {f"update_{k}": item.update for k, item in enumerate(items)}
+    extremes = _log_extremes if logarithmic else _extremes
     return written("z, t, h, dw, p", "; ".join([*lines, f"return {as_tuple(values)}"]), step=step, g=c.g, np=np,
-                   inf=NEVER, __name__=__name__, **{f"update_{k}": item.update for k, item in enumerate(items)})
+                   extremes=extremes, ends=_ends, inf=NEVER, __name__=__name__, **updates)

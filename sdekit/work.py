@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sdekit.brownian import Brownian, locate, within
 from sdekit.components import coefficients
 from sdekit.inputs import Start, increments, saved_times, start, time_grid
 from sdekit.maths import captured, rebind
+from sdekit.methods import exact
 from sdekit.noise import whole
 from sdekit.run import NonFinite, Run, Sink, Unfit, Whole
 from sdekit.sde import ODE, SDE, Structure, structure, takes
@@ -95,7 +97,8 @@ class Work:
     def step(self) -> Callable:
         equation, items = self.equation, tuple(replace(item, level=0.0) for item in self.items)  # the level is in p
         return _step(self.method, equation.drift, getattr(equation, "diffusion", None),
-                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, items, self.stops)
+                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, items, self.stops,
+                     self.method is exact and getattr(equation, "logarithmic", False))
 
     @property
     def bytes(self) -> int:
@@ -175,9 +178,9 @@ class Work:
         run, grid = self.run, self.run.grid
         if run.given is not None or isinstance(self.noise, Brownian):
             raise ValueError("the noise that was given ends with the run; simulate from a seed to go on")
+        if not isinstance(t, Real) or not grid[-1] < t < math.inf:
+            raise ValueError(f"the paths are known until {grid[-1]}; extend them to one later time, got {t!r}")
         end = float(t)
-        if not end > grid[-1]:
-            raise ValueError(f"the paths are known until {grid[-1]}; extend them to a later time, got {t!r}")
         if steps is None:
             steps = max(1, round((end - grid[-1]) / (grid[-1] - grid[-2])))
         more = time_grid((float(grid[-1]), end), steps)[1:]
@@ -223,7 +226,7 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
     begin = start(x0, paths, origin.get("seed"), origin.get("stream", 0), origin.get("first", 0))
     random = isinstance(equation, SDE)
     shape = Structure(1, int(random), True, True) if begin.inner is not None else structure(equation, begin.sample,
-                                                                                           grid[0])
+                                                                                           float(grid[0]))
     items = trackers(track, shape)
     if begin.inner is not None and (items or how.nonfinite == "stop"):
         raise ValueError("track= and nonfinite='stop' work on numbers and systems of numbers, not on a state that is "
@@ -278,8 +281,10 @@ def _paths_of(noise, equation: ODE) -> int | None:
         return noise.paths
     if np.ndim(noise) > 1:
         return len(noise)
-    sizes = {len(v) for v in equation.parameters.values() if np.ndim(v)}
-    return sizes.pop() if len(sizes) == 1 else None
+    sizes = {k: len(v) for k, v in equation.parameters.items() if np.ndim(v)}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"the parameters with a value for each path hold {sizes} values; they must hold as many")
+    return next(iter(sizes.values()), None)
 
 
 def _parameter(name: str, value, paths: int):
@@ -298,6 +303,9 @@ def _of_brownian(noise: Brownian, begin: Start, grid: np.ndarray, shape: Structu
                          f"paths={begin.paths}, noises={shape.noises * size})")
     if len(grid) == len(noise.grid) and (grid == noise.grid).all():
         return None
+    if grid[0] < noise.t[0] or grid[-1] > noise.t[1]:
+        raise ValueError(f"the run goes from {grid[0]} to {grid[-1]}, but this Brownian from {noise.t[0]} to "
+                         f"{noise.t[1]}; give a t inside, or make the Brownian longer")
     noise.part(0, 1).increments(grid)  # the grid has to fit
     return lambda numbers: noise.part(numbers.start - noise.first, len(numbers)).increments(grid)
 
@@ -322,10 +330,10 @@ def _aside(noise, grid, save, offset, columns: int) -> Callable:
 
 @lru_cache(maxsize=1024)
 def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure, items: tuple[Tracker, ...],
-          stop: bool) -> Callable:
+          stop: bool, logarithmic: bool) -> Callable:
     c = coefficients(drift, diffusion, transition, names, shape)
     step = method.make(c)
-    return tracked(step, c, shape, items, stop, len(names)) if items or stop else step
+    return tracked(step, c, shape, items, stop, len(names), logarithmic) if items or stop else step
 
 
 @lru_cache(maxsize=64)

@@ -30,6 +30,7 @@ class GeometricBrownianMotion(SDE):
 
     transition = staticmethod(transition)
     transition_pathwise = True
+    logarithmic = True
 
     def __init__(self, mu: float, sigma: float):
         super().__init__(drift, diffusion, mu=mu, sigma=sigma)

@@ -21,6 +21,8 @@ def same(a, b):
 
 def run(sde, x0, **how):
     asked = {"t": 2.0, "steps": 5, "seed": 9, "stream": 2, "first": 30, "backend": "numpy"}
+    if "noise" in how:
+        del asked["seed"]
     return sk.simulate(sde, x0, **(asked | how))
 
 

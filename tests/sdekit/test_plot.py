@@ -145,3 +145,12 @@ def test_a_noise_free_curve_can_be_drawn():
     ax = curve.plot()
     assert ax.get_title().startswith("1 path") and ax.get_title().endswith("ODE(a=0.1)")
     np.testing.assert_allclose(drawn(ax)[-1], curve.x[0])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: sk.simulate(sk.BrownianMotion(), 0.0, steps=3, paths=200, seed=1, save="final"),
+    lambda: sk.summarize(sk.BrownianMotion(), 0.0, steps=3, paths=200, seed=1)], ids=["paths", "summary"])
+def test_at_a_single_time_it_is_a_histogram(make):
+    ax = make().plot()
+    counts, edges, _ = ax.patches[0].get_data()
+    assert abs((counts * np.diff(edges)).sum() - 1.0) < 0.02 and ax.get_ylabel() == "density"

@@ -226,8 +226,8 @@ W = sk.Brownian(5, 1.0, 4)
 CANNOT = {
     "increments": ({"noise": np.zeros((1, 4))}, 2.0, "the noise that was given ends with the run"),
     "a Brownian": ({"noise": W}, 2.0, "the noise that was given ends with the run"),
-    "backwards": ({}, 0.5, "the paths are known until 1.0; extend them to a later time, got 0.5"),
-    "nowhere": ({}, 1.0, "the paths are known until 1.0; extend them to a later time"),
+    "backwards": ({}, 0.5, "the paths are known until 1.0; extend them to one later time, got 0.5"),
+    "nowhere": ({}, 1.0, "the paths are known until 1.0; extend them to one later time"),
     "an array": ({"x0": np.zeros((2, 2))}, 2.0, "only numbers and systems of numbers whose last saved time is the end"),
     "end unknown": ({"save": [0.25, 0.5]}, 2.0, "only numbers and systems of numbers whose last saved time is the end"),
 }

@@ -1,6 +1,7 @@
 """The record of an SDE: parameters by name, and the structure that its functions' values say."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -159,3 +160,34 @@ def test_an_error_of_the_users_own_says_where_it_was_raised():
     with pytest.raises(ZeroDivisionError) as caught:
         sk.simulate(sk.SDE(lambda x, t: 1 / (x - 1.0), one), 1.0, steps=2)
     assert "raised by drift(x=1.0" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda: sk.SDE(lambda t, x: -x, one), TypeError, "takes .t, x.; here x comes before t"),
+    (lambda: sk.simulate(sk.SDE(lambda x, t: np.random.normal(), one), 1.0, steps=2), ValueError,  # noqa: NPY002
+     "drift must be a function of its arguments alone, but gave"),
+    (lambda: sk.simulate(sk.SDE(lambda x, t: (x[0], x[1]), lambda x, t: (1.0, 1.0)), [1.0, 2.0], steps=2), TypeError,
+     "drift takes several components, but x0 holds one number a path"),
+    (lambda: sk.simulate(sk.SDE(lambda x, t: 2.0 * x, one), (1.0, 2.0), steps=2), TypeError,
+     "drift cannot take the 2 components of x0"),
+])
+def test_what_newcomers_write_by_mistake_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_function_that_writes_to_its_argument_is_refused_on_arrays():
+    def drift(x, t):
+        x -= 1.0
+        return -x
+
+    with pytest.raises(ValueError, match="changes its argument in place"):
+        sk.simulate(sk.SDE(drift, one), 3.0, steps=2, paths=5, backend="numpy")
+
+
+def test_processes_and_their_paths_can_be_pickled():
+    ou = pickle.loads(pickle.dumps(sk.OrnsteinUhlenbeck(kappa=2.0, theta=np.array([1.0, 3.0]))))
+    assert repr(ou) == "OrnsteinUhlenbeck(kappa=2.0, theta=[1.0, 3.0], sigma=1.0)"
+    paths = sk.simulate(ou, 1.0, steps=3, seed=1)
+    again = pickle.loads(pickle.dumps(paths))
+    assert (again.x == paths.x).all() and (again.replay(1).x == paths.replay(1).x).all()

@@ -145,7 +145,7 @@ def test_a_result_larger_than_the_memory_is_refused_before_any_work(monkeypatch,
     else:
         with pytest.raises(MemoryError, match=r"100 paths x 3 times x 8 bytes.*would take about.*Save fewer times"):
             call()
-        assert 1 <= len(called) <= 2 and set(called) == {0.0}  # to see what it returns, for numbers and for arrays
+        assert 1 <= len(called) <= 3 and set(called) == {0.0}  # to see what it returns, for numbers and for arrays
 
 
 def test_saving_less_is_the_way_out_of_too_little_memory(monkeypatch):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -244,3 +245,21 @@ BAD = [
 def test_what_does_not_fit_is_refused(how, error, message):
     with pytest.raises(error, match=message):
         sk.summarize(**({"sde": bm, "x0": 0.0, "steps": 2} | how))
+
+
+def test_stopped_paths_are_counted_and_the_counts_add_up():
+    explosive = sk.SDE(lambda x, t: x**3, lambda x, t: 1.0)
+    run = partial(sk.summarize, explosive, 1.0, t=3.0, steps=40, paths=3000, nonfinite="stop")
+    one, two = run(seed=1), run(seed=2)
+    alone = sk.simulate(explosive, 1.0, t=3.0, steps=40, paths=3000, nonfinite="stop", seed=1)
+    assert one.info["stopped"] == alone.info["stopped"] > 0
+    assert (one + two).info["stopped"] == one.info["stopped"] + two.info["stopped"]
+
+
+@pytest.mark.parametrize("other", [{"x0": 0.25}, {"track": sk.first_passage(1.5)}])
+def test_summaries_of_other_starts_or_levels_are_not_added(other):
+    run = lambda seed, x0=0.0, track=None: sk.summarize(sk.BrownianMotion(), x0, steps=4, paths=100, seed=seed,
+                                                        track=track or sk.first_passage(1.0))
+    with pytest.raises(ValueError, match="summaries of different runs cannot be added"):
+        run(1) + run(2, **other)
+    assert (run(1) + run(2)).total == 200

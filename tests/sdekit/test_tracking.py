@@ -240,7 +240,7 @@ def test_what_cannot_be_tracked_is_refused(how, error, message):
 def test_a_bridge_needs_noise_and_a_level_a_number():
     with pytest.raises(ValueError, match="an ODE has no noise between the points of the grid: track with bridge=False"):
         sk.integrate(sk.ODE(lambda x, t: x), 1.0, steps=2, track=sk.maximum())
-    with pytest.raises(ValueError, match="level must be finite, got inf"):
+    with pytest.raises(ValueError, match="level must be a finite number, got inf"):
         sk.first_passage(np.inf)
 
 
@@ -261,3 +261,32 @@ def test_what_is_tracked_stays_where_its_path_was_stopped(backend):
     for name in paths.tracked:
         values = array(paths.tracked[name])
         assert np.isfinite(values).all() and (values[:, 1:] == values[:, :-1])[still].all()
+
+
+@pytest.mark.parametrize("steps", [1, 12])
+def test_on_geometric_brownian_motion_the_bridge_is_one_of_the_logarithm(steps):
+    """P(max S >= b) by the reflection principle with drift, however coarse the grid."""
+    mu, sigma, b, n = 0.05, 0.5, np.log(1.2), 40_000
+    a = mu - sigma**2 / 2
+    exact = ndtr((a - b) / sigma) + np.exp(2 * a * b / sigma**2) * ndtr((-a - b) / sigma)
+    paths = sk.simulate(sk.GeometricBrownianMotion(mu, sigma), 100.0, steps=steps, paths=n, seed=31, save="final",
+                        track=[sk.first_passage(120.0), sk.maximum()])
+    hit = np.isfinite(paths.tracked["first_passage"][:, -1])
+    assert_near(hit.mean(), exact, (exact * (1 - exact) / n) ** 0.5)
+    assert (hit == (paths.tracked["maximum"][:, -1] >= 120.0)).all()
+
+
+def test_a_level_was_passed_exactly_if_the_extreme_is_beyond_it(backend):
+    track = {"up": sk.first_passage(0.7), "down": sk.first_passage(-0.7), "high": sk.maximum(), "low": sk.minimum()}
+    found = sk.simulate(sk.BrownianMotion(), 0.0, steps=6, paths=3000, seed=32, backend=backend, track=track).tracked
+    up, down, high, low = (array(found[name]) for name in track)
+    assert (np.isfinite(up) == (high >= 0.7)).all() and (np.isfinite(down) == (low <= -0.7)).all()
+
+
+def test_another_level_needs_no_other_kernel():
+    run = lambda level: sk.simulate(sk.BrownianMotion(), 0.0, steps=2, seed=1, backend="numba",
+                                    track=sk.first_passage(level))
+    run(0.5)
+    before = work._kernel.cache_info().misses
+    run(0.6)
+    assert work._kernel.cache_info().misses == before
