@@ -214,9 +214,7 @@ def key(seed: int, stream: int = 0) -> tuple[int, int]:
 
 def tagged_key(seed: int, stream: int, tag: int) -> tuple[int, int]:
     """A key of its own for each purpose: TAG is the noise's, START_TAG that of random starts."""
-    words = [stream, 0, 0, tag, seed & MASK, seed >> 32]
-    k0, k1, *_ = philox(*np.array(words, np.int64)[:, None])
-    return int(k0[0]), int(k1[0])
+    return philox(stream, 0, 0, tag, seed & MASK, seed >> 32)[:2]  # Python's whole numbers do as well
 
 
 def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot: int = 0, bits: int = 64,
