@@ -8,6 +8,7 @@ plain Python that NumPy runs and Numba compiles without a loop or an allocation.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 
 from sdekit.sde import Structure, takes
 
@@ -21,7 +22,9 @@ class Coefficients:
     exact(x, t, h, z, p)  the exact transition over a step h with normals z, or None
     add(x, y)             x + y
     scale(h, x)           h x
-    dot(g, dw)            the product of the diffusion with the noise, a dim-tuple
+    dot(g, dw)            the product of the diffusion with the first `noises` of dw, a dim-tuple
+    shape                 how many components and noises, and whether the diffusion is written as a diagonal
+    kind                  of the noise (see `sdekit.kinds`); "general" where nobody asked
     """
 
     f: Callable
@@ -30,10 +33,70 @@ class Coefficients:
     add: Callable
     scale: Callable
     dot: Callable
+    shape: Structure
+    kind: str = "general"
+
+    def each(self, function: Callable, vectors: int) -> Callable:
+        """`function` of numbers, component by component: its first `vectors` arguments are dim-tuples, the others
+        numbers; the value is a dim-tuple.
+
+        >>> from sdekit.sde import Structure
+        >>> c = coefficients(lambda x, t: x, None, None, (), Structure(2, 2, True, False))
+        >>> c.each(lambda x, k, h: x + h * k, 2)((1.0, 2.0), (10.0, 20.0), 0.5)
+        (6.0, 12.0)
+        """
+        names = list(signature(function).parameters)
+        values = (", ".join(f"{k}[{i}]" if n < vectors else k for n, k in enumerate(names))
+                  for i in range(self.shape.dim))
+        return written(", ".join(names), "return " + as_tuple(f"one({v})" for v in values), one=function)
+
+    def columns(self) -> Callable:
+        """g -> its columns, one for each noise: tuples of dim."""
+        d, m = self.shape.dim, self.shape.noises
+        if self.shape.diagonal:
+            column = lambda j: as_tuple(f"g[{i}]" if i == j else "0.0" for i in range(d))
+        else:
+            column = lambda j: as_tuple(f"g[{i}][{j}]" for i in range(d))
+        return written("g", "return " + as_tuple(column(j) for j in range(m)))
+
+    def own(self) -> Callable:
+        """g -> the one coefficient of each component: of a diagonal, or of a single noise. A dim-tuple."""
+        assert self.single
+        return written("g", "return " + as_tuple(f"g[{i}]" if self.shape.diagonal else f"g[{i}][0]"
+                                                 for i in range(self.shape.dim)))
+
+    def drives(self, block: int = 0) -> Callable:
+        """dw -> for each component the draw of the one noise that moves it: its increment (block 0), or its space-time
+        area (block 1). A dim-tuple."""
+        d, m = self.shape.dim, self.shape.noises
+        assert self.single
+        return written("dw", "return " + as_tuple(f"dw[{block * m + (i if self.shape.diagonal else 0)}]"
+                                                  for i in range(d)))
+
+    @property
+    def single(self) -> bool:
+        """Whether each component is moved by one noise: a diagonal, or one noise for all."""
+        return self.shape.diagonal or self.shape.noises == 1
+
+    def areas(self) -> Callable:
+        """dw -> A, the noises x noises tuple of tuples of Levy areas A_jk = 1/2 int W_j dW_k - W_k dW_j.
+
+        They follow the increments and the space-time areas in dw, those with j < k, row by row.
+        """
+        m = self.shape.noises
+        pairs = [(j, k) for j in range(m) for k in range(j + 1, m)]
+
+        def entry(j: int, k: int) -> str:
+            if j == k:
+                return "0.0"
+            place = 2 * m + pairs.index((min(j, k), max(j, k)))
+            return f"dw[{place}]" if j < k else f"-dw[{place}]"
+
+        return written("dw", "return " + as_tuple(as_tuple(entry(j, k) for k in range(m)) for j in range(m)))
 
 
 def coefficients(drift: Callable, diffusion: Callable | None, transition: Callable | None, names: tuple[str, ...],
-                 shape: Structure) -> Coefficients:
+                 shape: Structure, kind: str = "general") -> Coefficients:
     """The functions in the engines' form; `names` are the parameters whose values p holds, in that order.
 
     >>> from sdekit.sde import Structure
@@ -53,6 +116,7 @@ def coefficients(drift: Callable, diffusion: Callable | None, transition: Callab
         add=written("x, y", "return " + as_tuple(f"x[{i}] + y[{i}]" for i in components)),
         scale=written("h, x", "return " + as_tuple(f"h * x[{i}]" for i in components)),
         dot=written("g, dw", "return " + as_tuple(product)),
+        shape=shape, kind=kind,
     )
 
 

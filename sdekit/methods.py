@@ -1,27 +1,52 @@
 """Methods for SDEs: each a pure step on the engines' form of an equation, plus what it claims.
 
-    step(x, t, h, dw, p) -> x at t + h;   x, dw tuples of components and of increments dW ~ N(0, h), p parameters
+    step(x, t, h, dw, p) -> x at t + h;   x a tuple of components, p of parameters, dw of what it draws:
+
+    draws    dw
+    "W"      the increments dW_j ~ N(0, h), one for each noise
+    "WH"     then the space-time areas H_j = 1/h int (W_j(s) - (s/h) dW_j) ds ~ N(0, h/12), independent of the increments
+    "WHA"    then the Levy areas A_jk = 1/2 int W_j dW_k - W_k dW_j for j < k, row by row
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Optional
 
 from sdekit.components import Coefficients
+from sdekit.ode import ODEMethod, euler
 
 
 @dataclass(frozen=True)
 class Method:
     """A way to step, and its claims.
 
-    make      Coefficients -> step
-    strong    order of E|X_h(T) - X(T)| in h on a given path W; None: it follows the law, not the path
-    weak      order of |E phi(X_h(T)) - E phi(X(T))| in h
+    make         Coefficients -> step
+    strong       order of E|X_h(T) - X(T)| in h on a given path W; None: it follows the law, not the path
+    weak         order of |E phi(X_h(T)) - E phi(X(T))| in h
+    additive     the strong order where the noise is additive, if that is higher
+    commutative  the strong order where the noise commutes (one noise and diagonal noise do), if that is higher
+    calculus     "ito", "stratonovich", or "any": of the equations that it solves. With additive noise they are the same
+    noise        the widest kind of noise that it takes: "additive", "diagonal", "commutative" or "general"
+    draws        what it is driven by, see above
+    evaluations  of drift and of diffusion in a step, with one noise
+    ode          the method for ODEs that it is without noise
+    memory       how many more copies of the state it carries along; they start as x
+    general      the method to take in its place where the noise does not commute
     """
 
     name: str
     make: Callable[[Coefficients], Callable]
     strong: float | None
     weak: float
+    additive: float | None = None
+    commutative: float | None = None
+    calculus: str = "ito"
+    noise: str = "general"
+    draws: str = "W"
+    evaluations: tuple[int, int] = (1, 1)
+    ode: ODEMethod | None = None
+    memory: int = 0
+    general: Optional["Method"] = None
 
     def __repr__(self) -> str:
         return self.name
@@ -48,7 +73,7 @@ def _exact(c: Coefficients) -> Callable:
 
 
 #: X' = X + f(X, t) h + g(X, t) dW, in the sense of Ito (Maruyama 1955). Strong 1 where the noise is additive.
-euler_maruyama = Method("euler_maruyama", _euler_maruyama, strong=0.5, weak=1.0)
+euler_maruyama = Method("euler_maruyama", _euler_maruyama, strong=0.5, weak=1.0, additive=1.0, ode=euler)
 
 #: The exact law of a step, for processes that have it in closed form: no error at any step size.
-exact = Method("exact", _exact, strong=None, weak=float("inf"))
+exact = Method("exact", _exact, strong=None, weak=float("inf"), calculus="any", evaluations=(0, 0))

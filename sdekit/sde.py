@@ -69,6 +69,7 @@ class SDE(ODE):
     """
 
     diffusion: Callable
+    calculus = "ito"  # in whose sense the product with dW is meant; see `Stratonovich`
     # The exact law of a step, transition(x, t, h, z, parameters by name) with z standard normal; a process that
     # has one in closed form brings it, and `transition_pathwise` says whether z = dW/sqrt(h) gives the exact path.
     transition = None
@@ -78,6 +79,19 @@ class SDE(ODE):
 
     def __init__(self, drift: Callable, diffusion: Callable, /, **parameters: float):
         _record(self, parameters, drift=drift, diffusion=diffusion)
+
+
+class Stratonovich(SDE):
+    """dX = drift(X, t) dt + diffusion(X, t) o dW, in the sense of Stratonovich; all else as in `SDE`.
+
+    The ordinary chain rule holds. The same process in Ito's sense has 1/2 sum_k (dg_k/dx) g_k more drift, which
+    `to_ito` works out.
+
+    >>> Stratonovich(lambda x, t, a: a * x, lambda x, t, b: b * x, a=0.5, b=0.2)
+    Stratonovich(a=0.5, b=0.2)
+    """
+
+    calculus = "stratonovich"
 
 
 def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable) -> None:
