@@ -20,6 +20,7 @@ any of this.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,8 @@ def _alternate(x, y) -> np.ndarray:
     return np.stack([x, y], axis=2).reshape(len(x), -1, x.shape[-1])
 
 
-def _tiles(rows: int, columns: int, weight: int) -> Iterator[tuple[slice, slice]]:
+def tiles(rows: int, columns: int, weight: int) -> Iterator[tuple[slice, slice]]:
+    """A table in pieces of at most BLOCK / weight places (one at least), whole rows where they fit."""
     wide = max(1, min(columns, BLOCK // weight))
     tall = max(1, BLOCK // (weight * wide))
     for i in range(0, rows, tall):
@@ -232,7 +234,7 @@ class Brownian:
         out = np.zeros((self.paths, len(n), self.noises))
         last = int(n.max(initial=0))
         width = max(1, min(last, BLOCK // self.noises))
-        for rows, _ in _tiles(self.paths, 1, self.noises * width):
+        for rows, _ in tiles(self.paths, 1, self.noises * width):
             W = np.zeros((rows.stop - rows.start, 1, self.noises))
             for a in range(0, last, width):  # step after step, going on from the last sum
                 b = min(a + width, last)
@@ -240,7 +242,7 @@ class Brownian:
                 here = np.flatnonzero((a <= n) & (n <= b))
                 out[rows, here] = W[:, n[here] - a]
         inside = np.flatnonzero(place)
-        for rows, columns in _tiles(self.paths, len(inside), self.noises):
+        for rows, columns in tiles(self.paths, len(inside), self.noises):
             i = inside[columns]
             out[rows, i] += self._around(rows, n[i], place[i], place[i], np.zeros_like(i))[0][1]
         out = out[..., 0] if self.noises == 1 else out
@@ -262,10 +264,45 @@ class Brownian:
         dW, H = self._over(grid, areas=True)
         return dW, H
 
-    def _over(self, grid, areas: bool) -> list[np.ndarray]:
+    def levy_areas(self, grid, c: float = 1.0) -> np.ndarray:
+        """The Levy areas A_jk, j < k, over each step of a grid: (paths, len(grid) - 1, pairs), row by row.
+
+            A_jk = 1/2 int (W_j dW_k - W_k dW_j), W from the step's start
+
+        c   the mean-square error over a step of length h is at most c h^3
+
+        A step is cut into the 2^level equal parts of `areas.area_level`, a x b being a_j b_k - a_k b_j,
+
+            A = sum_i (H_i + 1/2 sum_{p < i} W_p) x W_i.
+
+        >>> W = Brownian(seed=5, steps=64, paths=1000, noises=3)
+        >>> W.levy_areas(64).shape
+        (1000, 64, 3)
+        """
+        from sdekit.areas import area_level, pairs
+
+        times, paired = self._times(grid), pairs(self.noises)
+        self._check_memory(len(times) - 1, (self.noises - 1) / 2)
+        out = np.empty((self.paths, len(times) - 1, len(paired)))
+        end, J, K = 0, [j for j, _ in paired], [k for _, k in paired]
+        for level, same in groupby(area_level(h, c) for h in np.diff(times)):
+            first, end, parts = end, end + len(list(same)), 1 << level
+            for rows, columns in tiles(self.paths, end - first, self.noises * parts) if paired else ():
+                t = times[first + columns.start:first + columns.stop + 1]
+                fine = np.append(t[:-1, None] + np.diff(t)[:, None] * (np.arange(parts) / parts), t[-1])
+                dW, H = (x.reshape(len(x), len(t) - 1, parts, self.noises) for x in
+                         self.part(rows.start, rows.stop - rows.start).increments_and_areas(fine))
+                H += 0.5 * (np.add.accumulate(dW, axis=2) - dW)
+                out[rows, first:end][:, columns] = (H[..., J] * dW[..., K] - H[..., K] * dW[..., J]).sum(axis=2)
+        return out
+
+    def _times(self, grid) -> np.ndarray:
         if np.ndim(grid) == 0:
             grid = time_grid(self.t, whole("grid, where it is no array of times,", grid, MAX_STEPS, start=1))
-        times = time_grid(grid, 1 if np.size(grid) == 2 else None)
+        return time_grid(grid, 1 if np.size(grid) == 2 else None)
+
+    def _over(self, grid, areas: bool) -> list[np.ndarray]:
+        times = self._times(grid)
         n, fraction = locate(self.grid, times)
         place = _place(fraction)
         apart = (np.diff(n) > 0) | (np.diff(place) > 0)
@@ -279,7 +316,7 @@ class Brownian:
         span = max(1, int(n[-1] - n[0]) // size)  # base steps to an interval
         self._check_memory(size, 1 + areas)
         out = [np.empty((self.paths, size, self.noises)) for _ in range(1 + areas)]
-        for rows, columns in _tiles(self.paths, size, self.noises * span):
+        for rows, columns in tiles(self.paths, size, self.noises * span):
             i = slice(columns.start, columns.stop + 1)
             parts = (self._cells(rows, level, int(cells[i][0]), int(cells[i][-1]), areas) if regular else
                      self._stretches(rows, n[i], place[i], areas))
@@ -342,7 +379,7 @@ class Brownian:
         scale = np.sqrt(np.diff(self.grid[a:b + 1]) / (12.0 if slot else 1.0))[:, None]
         k0, k1, path, component = self._names(rows)
         out = np.empty((len(path), b - a, self.noises))
-        for _, i in _tiles(1, b - a, len(path) * self.noises):
+        for _, i in tiles(1, b - a, len(path) * self.noises):
             half = np.arange((a + i.start) >> 1, (a + i.stop + 1) >> 1)[:, None]
             z = _alternate(*noise.pair(k0, k1, path, component, half, slot))
             out[:, i] = scale[i] * z[:, (a + i.start) & 1:][:, :i.stop - i.start]
@@ -358,7 +395,7 @@ class Brownian:
         k0, k1 = np.array(self.key, np.int64)[:, None]
         return k0, k1, np.arange(self.first + rows.start, self.first + rows.stop)[:, None, None], np.arange(self.noises)
 
-    def _check_memory(self, times: int, arrays: int) -> None:
+    def _check_memory(self, times: int, arrays: float) -> None:
         need, free = 8 * self.paths * times * self.noises * arrays, psutil.virtual_memory().available
         if need > 0.9 * free:
             raise MemoryError(f"the values would take {need / 2**30:,.1f} GiB ({self.paths:,} paths x {times:,} times "
