@@ -25,6 +25,7 @@ class Coefficients:
     dot(g, dw)            the product of the diffusion with the first `noises` of dw, a dim-tuple
     shape                 how many components and noises, and whether the diffusion is written as a diagonal
     kind                  of the noise (see `sdekit.kinds`); "general" where nobody asked
+    langevin(x, t, p)     the accelerations, gamma and kT/m of a Langevin equation (see `processes.langevin`), or None
     """
 
     f: Callable
@@ -35,6 +36,7 @@ class Coefficients:
     dot: Callable
     shape: Structure
     kind: str = "general"
+    langevin: Callable | None = None
 
     def each(self, function: Callable, vectors: int) -> Callable:
         """`function` of numbers, component by component: its first `vectors` arguments are dim-tuples, the others
@@ -96,7 +98,7 @@ class Coefficients:
 
 
 def coefficients(drift: Callable, diffusion: Callable | None, transition: Callable | None, names: tuple[str, ...],
-                 shape: Structure, kind: str = "general") -> Coefficients:
+                 shape: Structure, kind: str = "general", langevin: Callable | None = None) -> Coefficients:
     """The functions in the engines' form; `names` are the parameters whose values p holds, in that order.
 
     >>> from sdekit.sde import Structure
@@ -116,7 +118,7 @@ def coefficients(drift: Callable, diffusion: Callable | None, transition: Callab
         add=written("x, y", "return " + as_tuple(f"x[{i}] + y[{i}]" for i in components)),
         scale=written("h, x", "return " + as_tuple(f"h * x[{i}]" for i in components)),
         dot=written("g, dw", "return " + as_tuple(product)),
-        shape=shape, kind=kind,
+        shape=shape, kind=kind, langevin=None if langevin is None else _call(langevin, names, False, "x, t"),
     )
 
 
