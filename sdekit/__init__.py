@@ -6,24 +6,39 @@
 """
 
 from sdekit.brownian import Brownian
+from sdekit.diagnosis import Diagnosis, diagnose
 from sdekit.files import load
 from sdekit.interp import interp
+from sdekit.langevin import baoab
 from sdekit.methods import Method, euler_maruyama, exact
+from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
-from sdekit.ode import ODEMethod, euler, heun, rk4
+from sdekit.ode import ODEMethod, dopri5, euler, heun, rk4
 from sdekit.paths import Paths
-from sdekit.processes import BrownianMotion, GeometricBrownianMotion, LinearDrift, OrnsteinUhlenbeck
+from sdekit.processes import (
+    BrownianMotion,
+    GeometricBrownianMotion,
+    LinearDrift,
+    OrnsteinUhlenbeck,
+    UnderdampedLangevin,
+)
 from sdekit.reverse import probability_flow, reverse
-from sdekit.sde import ODE, SDE
+from sdekit.runge_kutta import dri1, sra, sri, strong_general
+from sdekit.sde import ODE, SDE, Stratonovich
 from sdekit.simulation import integrate, plan, simulate, summarize
+from sdekit.stiff import srock, srock_with, tamed_euler, theta
+from sdekit.stratonovich import euler_heun, heun_stratonovich, midpoint, reversible_heun
 from sdekit.summary import Summary
 from sdekit.tracking import first_passage, integral, maximum, minimum
 from sdekit.variates import exponentials, gammas, poissons, uniforms
 
 __version__ = "0.1.0"
 __all__ = [
-    "ODE", "SDE", "Brownian", "BrownianMotion", "GeometricBrownianMotion", "LinearDrift", "Method", "ODEMethod",
-    "OrnsteinUhlenbeck", "Paths", "Summary", "euler", "euler_maruyama", "exact", "exponentials", "first_passage",
-    "gammas", "heun", "integral", "integrate", "interp", "load", "maximum", "minimum", "normals", "plan", "poissons",
-    "probability_flow", "reverse", "rk4", "simulate", "summarize", "uniforms",
+    "ODE", "SDE", "Brownian", "BrownianMotion", "Diagnosis", "GeometricBrownianMotion", "LinearDrift", "Method",
+    "ODEMethod", "OrnsteinUhlenbeck", "Paths", "Stratonovich", "Summary", "UnderdampedLangevin", "baoab",
+    "diagnose", "dopri5", "dri1", "euler", "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage",
+    "gammas", "heun", "heun_stratonovich", "integral", "integrate", "interp", "load", "maximum", "midpoint",
+    "milstein", "milstein_stratonovich", "minimum", "normals", "plan", "poissons", "probability_flow", "reverse",
+    "reversible_heun", "rk4", "simulate", "sra", "sri", "srock", "srock_with", "strong_general", "summarize",
+    "tamed_euler", "theta", "uniforms",
 ]

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sdekit import noise
+from sdekit.adaptive import Cellwise, march_cells
+from sdekit.areas import step_areas
+from sdekit.brownian import root, split
 from sdekit.maths import namespace
 from sdekit.run import NonFinite, Run, Sink, Unfit
 from sdekit.variates import EXPONENTIAL
@@ -44,7 +47,7 @@ def march(step: Callable, x: tuple, run: Run, p: tuple, increments: Callable, as
             s += 1
 
 
-def run_numpy(step: Callable, run: Run, sink: Sink, tick: Callable[[int], None]) -> None:
+def run_numpy(step: Callable | Cellwise, run: Run, sink: Sink, tick: Callable[[int], None]) -> None:
     """Hand every path's values to `sink`; tick(n) is told of n more path-steps."""
     unit = math.lcm(sink.block, BLOCK)
     for begin in range(0, run.paths, unit):
@@ -57,23 +60,20 @@ def run_numpy(step: Callable, run: Run, sink: Sink, tick: Callable[[int], None])
         sink.done(block, out, place)
 
 
-def _block(step: Callable, run: Run, out: np.ndarray, begin: int) -> None:
+def _block(step: Callable | Cellwise, run: Run, out: np.ndarray, begin: int) -> None:
     """Fill `out` (saved times, elements, paths)."""
     inner = run.x0[0].shape[1:]
     x = tuple(np.array(np.broadcast_to(c, (run.paths, *inner))) for c in run.x0)
     p = tuple(v.reshape(-1, *(1,) * len(inner)) if np.ndim(v) else v for v in run.p)
 
-    def careful(x, t, h, dw, p):
-        """The step with arrays that cannot be written to, and times that divide by zero as arrays do."""
-        for component in x:
-            if isinstance(component, np.ndarray):
-                component.flags.writeable = False
-        return step(x, np.float64(t), h, dw, p)
-
     try:
         with np.errstate(all="ignore"):  # a state that is not finite is reported by path, step and time
-            for s, state in march(careful, x, run, p, *_draws(run, inner), _finite):
-                for part, component in zip(np.split(out[s], len(state)), state):
+            if isinstance(step, Cellwise):
+                states = march_cells(step, x, run, p, Cells(run, inner))
+            else:
+                states = march(_careful(step), x, run, p, *_draws(run, inner), _finite)
+            for s, state in states:
+                for part, component in zip(np.split(out[s], run.kept), state):
                     part[:] = np.broadcast_to(component, (run.paths, *inner)).reshape(run.paths, -1).T
     except NonFinite as fault:
         raise NonFinite(begin + fault.path, fault.step) from None
@@ -84,6 +84,17 @@ def _block(step: Callable, run: Run, out: np.ndarray, begin: int) -> None:
             raise ValueError(f"drift or diffusion changes its argument in place ({error}); write x = x - 1.0 in place "
                              "of x -= 1.0, so that it gets an array of its own") from error
         raise
+
+
+def _careful(step: Callable) -> Callable:
+    """The step with arrays that cannot be written to, and times that divide by zero as arrays do."""
+    def careful(x, t, h, dw, p):
+        for component in x:
+            if isinstance(component, np.ndarray):
+                component.flags.writeable = False
+        return step(x, np.float64(t), h, dw, p)
+
+    return careful
 
 
 def not_on_arrays(error: Exception) -> Unfit:
@@ -132,11 +143,62 @@ def _draws(run: Run, inner: tuple[int, ...]) -> tuple[Callable, Callable]:
 
         return of
 
-    normals = blocks(*((noise.pair, 2) if run.bits == 64 else (noise.quad, 4)), run.noises * size, 0)
+    law = (noise.pair, 2) if run.bits == 64 else (noise.quad, 4)
+    slots = [blocks(*law, run.noises * size, slot) for slot in range(min(len(run.draws), 2))]  # W, and H
     waits = blocks(noise.exponential_pair, 2, run.waits, EXPONENTIAL)
 
     def increments(n: int, h: float) -> tuple:
-        dw = () if not run.noises else parts(math.sqrt(h) * normals(n) if given is None else given[:, n].T)
+        dw = ()
+        if given is not None:
+            dw = parts(given[:, n].T)
+        elif run.noises:
+            dw = parts(np.concatenate([math.sqrt(h / (12.0 if k else 1.0)) * z(n) for k, z in enumerate(slots)]))
+            if len(run.draws) == 3:
+                W, H = (np.stack(part, -1)[:, None] for part in (dw[:run.noises], dw[run.noises:]))
+                number = np.array([run.begun + n])
+                dw += tuple(step_areas(k0[0, 0], k1[0, 0], path, number, np.array([h]), run.level, W, H)[:, 0].T)
         return (*dw, *(waits(n) if run.waits else ()))
 
     return increments, lambda k: parts(aside[:, k].T)
+
+
+class Cells:
+    """The arrays of `adaptive.march_cells`."""
+
+    def __init__(self, run: Run, inner: tuple[int, ...]):
+        self.run, self.inner, self.columns = run, inner, run.noises * math.prod(inner)
+        self.everyone = np.arange(run.paths)
+        self.k0, self.k1 = (np.array([k], np.int64) for k in run.key)
+        self.component = np.arange(self.columns, dtype=np.int64)
+        self.detours = None if run.aside is None else run.detours(slice(0, run.paths))
+
+    def _path(self, paths: np.ndarray) -> np.ndarray:
+        return (self.run.first + paths)[:, None]
+
+    def root(self, n: int):
+        h = self.run.grid[n + 1] - self.run.grid[n]
+        return root((self.k0, self.k1), self._path(self.everyone), self.component, np.array(n), h)
+
+    def split(self, paths, n, cell, h, W, H):
+        W1, H1, W2, H2 = split(self.k0, self.k1, self._path(paths), self.component, np.array(n), np.array(cell), h, W,
+                               H)
+        return (W1, H1), (W2, H2)
+
+    def aside(self, k: int):
+        if self.detours is None:
+            return np.empty((2, self.run.paths, 0))
+        return self.detours[:, k, :self.columns], self.detours[:, k, self.columns:]
+
+    def draws(self, W, H) -> tuple:
+        if not self.inner:
+            return (*W.T, *H.T)
+        return tuple(z.reshape(len(z), -1, *self.inner)[:, j] for z in (W, H) for j in range(self.run.noises))
+
+    def put(self, array, which, values):
+        array = array.copy()
+        array[which] = values
+        return array
+
+    def norm(self, e):
+        e = np.broadcast_to(e, np.shape(e))
+        return np.sqrt(np.mean(np.reshape(e, (len(e), -1)) ** 2, axis=1)) if self.inner else e

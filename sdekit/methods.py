@@ -4,7 +4,7 @@
 
     draws    dw
     "W"      the increments dW_j ~ N(0, h), one for each noise
-    "WH"     then the space-time areas H_j = 1/h int (W_j(s) - (s/h) dW_j) ds ~ N(0, h/12), independent of the increments
+    "WH"     then the space-time areas H_j = 1/h int (W_j(s) - (s/h) dW_j) ds ~ N(0, h/12), independent of them
     "WHA"    then the Levy areas A_jk = 1/2 int W_j dW_k - W_k dW_j for j < k, row by row
 """
 

@@ -16,24 +16,27 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from sdekit import noise
+from sdekit.areas import tile_areas
 from sdekit.components import as_tuple, written
 from sdekit.numba_compiler import compiled
-from sdekit.run import NonFinite, Run, Sink, Unfit
+from sdekit.run import NonFinite, Run, Sink, Unfit, columns
 from sdekit.variates import EXPONENTIAL
 
 LANES = 256
 CHUNK = 4_000_000  # path-steps that a thread takes at a time
 SHARES = 8  # chunks of a thread, at least
+NONE = np.empty((1, 1, 1))
 LOOK = 0.1  # seconds between two looks at the progress and at Ctrl-C
 
 
-def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varying: tuple[bool, ...], given: bool,
-           aside: bool, bits: int) -> Callable:
+def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws: str, waits: int,
+           varying: tuple[bool, ...], given: bool, aside: bool, bits: int) -> Callable:
     """The loop over tiles, steps and lanes for this step, compiled; see `Run` for the names.
 
     varying   which parameters have a value for each path
     """
-    columns = noises + waits  # draws of a step
+    drawn = columns(noises, draws)
+    slots = min(len(draws), 2)  # W, and H
     group = 4  # steps whose draws are made together: they stay in the cache
     per = 2 if bits == 64 else 4  # steps that a block of noise serves
     places = [f"Q[{sum(varying[:k])}, i]" if each else f"p[{k}]" for k, each in enumerate(varying)]
@@ -41,31 +44,43 @@ def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varyi
     store = written("X, i, x", "; ".join(f"X[{k}, i] = x[{k}]" for k in range(dim)))
     values = written("p, Q, i", "return " + as_tuple(places))
     defect = written("X, i", "return " + " + ".join(f"0.0 * X[{k}, i]" for k in range(finite)))  # 0, or NaN
-    increments = written("Z, g, i, root", "return " + as_tuple(
-        [f"root * Z[g, {j}, i]" if j < noises else f"Z[g, {j}, i]" for j in range(columns)]))
+    scales = ["a * "] * noises + ["b * "] * noises + ["c * "] * (drawn - 2 * noises)
+    increments = written("Z, g, i, a, b, c", "return " + as_tuple(
+        f"{scale}Z[g, {j}, i]" for j, scale in enumerate([*scales[:drawn], *[""] * waits])))
     pair, quad, exponential_pair, slot = noise.pair, noise.quad, noise.exponential_pair, EXPONENTIAL
 
     def draw(Z, start, number, path, k0, k1, W, row, width, ahead):
         """The normals of a few steps, in the noise from `number` on, a multiple of `per`; the first path is `path`."""
         for b in range(len(Z) // 2):
-            for j in range(noises):
-                for i in range(LANES):
-                    Z[2 * b, j, i], Z[2 * b + 1, j, i] = pair(k0, k1, path + i, j, number // 2 + b, 0)
+            for s in range(slots):
+                for j in range(noises):
+                    k = s * noises + j
+                    for i in range(LANES):
+                        Z[2 * b, k, i], Z[2 * b + 1, k, i] = pair(k0, k1, path + i, j, number // 2 + b, s)
 
     def draw_coarse(Z, start, number, path, k0, k1, W, row, width, ahead):
         """The same for bits=32."""
         for b in range(len(Z) // 4):
-            for j in range(noises):
-                for i in range(LANES):
-                    z0, z1, z2, z3 = quad(k0, k1, path + i, j, number // 4 + b, 0)
-                    Z[4 * b, j, i], Z[4 * b + 1, j, i], Z[4 * b + 2, j, i], Z[4 * b + 3, j, i] = z0, z1, z2, z3
+            for s in range(slots):
+                for j in range(noises):
+                    k = s * noises + j
+                    for i in range(LANES):
+                        z0, z1, z2, z3 = quad(k0, k1, path + i, j, number // 4 + b, s)
+                        Z[4 * b, k, i], Z[4 * b + 1, k, i], Z[4 * b + 2, k, i], Z[4 * b + 3, k, i] = z0, z1, z2, z3
 
     def take(Z, start, number, path, k0, k1, W, row, width, ahead):
-        """The increments that were given, W (rows, steps, noises)."""
+        """The draws that were given, W (rows, steps, columns)."""
         for g in range(min(group, W.shape[1] - start)):
-            for j in range(noises):
+            for j in range(drawn):
                 for i in range(LANES):
                     Z[ahead + g, j, i] = W[row + min(i, width - 1), start + g, j]
+
+    joined = tile_areas(noises, LANES)
+
+    def add_areas(Z, ahead, count, path, n, k0, k1, level, S):
+        """The Levy areas of the steps from number n on."""
+        for g in range(count):
+            joined(Z, ahead + g, path, n + g, k0, k1, level, S)
 
     def wait(Z, number, path, k0, k1):
         """The exponentials of these steps."""
@@ -73,21 +88,21 @@ def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varyi
             for j in range(waits):
                 for i in range(LANES):
                     u, v = exponential_pair(k0, k1, path + i, j, number // 2 + b, slot)
-                    Z[2 * b, noises + j, i], Z[2 * b + 1, noises + j, i] = u, v
+                    Z[2 * b, drawn + j, i], Z[2 * b + 1, drawn + j, i] = u, v
 
     def keep(out, s, row, width, X):
-        for k in range(dim):
+        for k in range(kept):
             for i in range(width):
                 out[s, k, row + i] = X[k, i]
 
     def step_aside(out, s, place, row, width, X, Q, p, t, h, V, beside, Z):
         """From this point of the grid to a saved time h behind it, and back."""
         for i in range(width):
-            for j in range(columns):
+            for j in range(drawn):
                 Z[0, j, i] = V[row + i, beside, j]
         for i in range(width):
-            x = step(load(X, i), t, h, increments(Z, 0, i, 1.0), values(p, Q, i))
-            for k in range(dim):
+            x = step(load(X, i), t, h, increments(Z, 0, i, 1.0, 1.0, 1.0), values(p, Q, i))
+            for k in range(kept):
                 out[s, k, place + row + i] = x[k]
 
     def nothing(*args):
@@ -95,12 +110,14 @@ def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varyi
 
     fill = take if given else draw if bits == 64 else draw_coarse
     pause, detour = wait if waits else nothing, step_aside if aside else nothing
+    turn = add_areas if len(draws) == 3 and not given else nothing
 
-    def run(begin, end, place, path0, begun, k0, k1, x0, p, q, t, h, root, save, offset, W, V, out, fault, flag, done):
+    def run(begin, end, place, path0, begun, k0, k1, level, x0, p, q, t, h, scale, save, offset, W, V, out, fault, flag,
+            done):
         ahead = begun % per  # a run that begins in the middle of a block of steps: one block more
         rows = group + per * (ahead > 0)
-        X, Z, Q = np.empty((dim, LANES)), np.empty((rows, columns, LANES)), np.empty((len(q), LANES))
-        bad, one = np.empty(LANES), np.empty((1, columns, LANES))
+        X, Z, Q = np.empty((dim, LANES)), np.empty((rows, drawn + waits, LANES)), np.empty((len(q), LANES))
+        bad, one, S = np.empty(LANES), np.empty((1, drawn + waits, LANES)), np.empty((2 * level + 4, noises, LANES))
         steps = len(h)
         for row in range(0, end - begin, LANES):  # a tile
             width, path = min(LANES, end - begin - row), path0 + begin + row
@@ -119,13 +136,14 @@ def kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varyi
                 number = begun + start - ahead
                 fill(Z, start, number, path, k0, k1, W, row, width, ahead)
                 pause(Z, number, path, k0, k1)
+                turn(Z, ahead, min(group, steps - start), path, begun + start, k0, k1, level, S)
                 for n in range(start, min(start + group, steps)):
                     while save[s] == n:  # times behind this point of the grid and before the next
                         detour(out, s, place, row, width, X, Q, p, t[n], offset[s], V, beside, one)
                         s, beside = s + 1, beside + 1
-                    now, length, scale = t[n], h[n], root[n]
+                    now, length, a, b, c = t[n], h[n], scale[0, n], scale[1, n], scale[2, n]
                     for i in range(LANES):
-                        dw = increments(Z, n - start + ahead, i, scale)
+                        dw = increments(Z, n - start + ahead, i, a, b, c)
                         store(X, i, step(load(X, i), now, length, dw, values(p, Q, i)))
                     if save[s] == n + 1 and offset[s] == 0.0:
                         keep(out, s, place + row, width, X)
@@ -147,34 +165,44 @@ def run_numba(kernel: Callable, run: Run, sink: Sink, tick: Callable[[int], None
     tick(n) is told of n more path-steps. Raises NonFinite for the first path whose state is not finite.
     """
     h = np.diff(run.grid)
-    root = np.sqrt(h) if run.given is None else np.ones_like(h)
+    scale = np.array([np.sqrt(h), np.sqrt(h / 12.0), h]) if run.given is None else np.ones((3, len(h)))
+    offset = np.append(run.offset, 0.0)
+
+    def work(rows, place, out, x0, p, q, save, V, flag, done):
+        W = NONE if run.given is None else np.ascontiguousarray(run.increments(rows))
+        fault = np.zeros(rows.stop - rows.start)
+        kernel(rows.start, rows.stop, place, run.first, run.begun, *run.key, run.level, x0, p, q, run.grid, h, scale,
+               save, offset, W, V, out, fault, flag, done)
+        if np.isnan(fault).any():
+            raise NonFinite(rows.start + int(np.isnan(fault).argmax()), -1)
+
+    in_chunks(work, run, sink, tick)
+
+
+def in_chunks(work: Callable, run: Run, sink: Sink, tick: Callable[[int], None]) -> None:
+    """work(rows, place, out, x0, p, q, save, V, flag, done) for ranges of paths, on the run's threads."""
     x0 = np.array(np.broadcast_arrays(*run.x0), np.float64).reshape(len(run.x0), -1)
     q = np.array([v for v in run.p if np.ndim(v)]).reshape(-1, run.paths)
     p = tuple(0.0 if np.ndim(v) else v for v in run.p)
-    save, offset = np.append(run.save, -1), np.append(run.offset, 0.0)  # a last number that no step has
-    flag, none = np.zeros(1, np.int64), np.empty((1, 1, 1))
+    save = np.append(run.save, -1)  # a last number that no step has
+    flag = np.zeros(1, np.int64)
     unit = math.lcm(sink.block, LANES)
     units = -(-run.paths // unit)
-    draws = 1 if run.given is None else 8 * run.noises  # given increments take memory: chunks are smaller
+    draws = 1 if run.given is None else 8 * run.columns  # given draws take memory: chunks are smaller
     largest = max(1, min(CHUNK // (unit * run.steps * draws), sink.most // unit))  # units in a chunk
     count = min(units, run.threads * max(SHARES, -(-units // (largest * run.threads))))  # as many for each thread
     edges = [unit * (k * units // count) for k in range(count)] + [run.paths]
     chunks = [slice(*ends) for ends in pairwise(edges)]
     done = np.zeros((len(chunks), 1), np.int64)
 
-    def work(rows: slice, done: np.ndarray) -> None:
+    def chunk(rows: slice, done: np.ndarray) -> None:
         out, place = sink.room(rows)
-        W = none if run.given is None else np.ascontiguousarray(run.increments(rows))
-        V = none if run.aside is None else np.ascontiguousarray(run.detours(rows))
-        fault = np.zeros(rows.stop - rows.start)
-        kernel(rows.start, rows.stop, place, run.first, run.begun, *run.key, x0, p, q, run.grid, h, root, save, offset,
-               W, V, out, fault, flag, done)
-        if np.isnan(fault).any():
-            raise NonFinite(rows.start + int(np.isnan(fault).argmax()), -1)
+        V = NONE if run.aside is None else np.ascontiguousarray(run.detours(rows))
+        work(rows, place, out, x0, p, q, save, V, flag, done)
         if not flag[0]:
             sink.done(rows, out, place)
 
-    _in_order(work, chunks, done, run.threads, flag, tick)
+    _in_order(chunk, chunks, done, run.threads, flag, tick)
 
 
 def _in_order(work: Callable, chunks: list, done: np.ndarray, threads: int, flag: np.ndarray, tick: Callable) -> None:

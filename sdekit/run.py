@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sdekit.adaptive import Tally
+
 
 @dataclass(frozen=True)
 class Run:
@@ -19,13 +21,17 @@ class Run:
     first    number of the first path in the noise: path i has the noise of first + i
     key      of the noise, two words
     noises   how many noises drive the state (each element of a tensor has its own)
+    draws    what of them a step needs: "W", "WH" or "WHA", see `sdekit.methods`
+    level    Levy areas are joined from those of 2^level parts of a step
     waits    how many exponentials -ln U each step needs besides
-    given    increments in place of the noise's: a range of path numbers -> (paths, steps, noises); or None
-    aside    increments from the grid to the saved times that are not on it: key, range of path numbers ->
-             (paths, such times, noises); or None. Each element of a tensor has noises of its own
+    given    draws in place of the noise's: a range of path numbers -> (paths, steps, columns); or None
+    aside    draws from the grid to the saved times that are not on it: key, range of path numbers ->
+             (paths, such times, columns); or None. Each element of a tensor has columns of its own
     threads  how many
     finite   how many of the components have to be finite, the first ones
+    kept     how many of the components are saved, the first ones
     bits     64, or 32: noise with four normals from a block instead of two, of another key
+    tally    where adaptive steps are counted; None: the steps are those of the grid
     begun    number of the first step in the noise: a run that goes on from another one
     """
 
@@ -38,25 +44,34 @@ class Run:
     first: int
     key: tuple[int, int]
     noises: int
+    draws: str
+    level: int
     waits: int
     given: Callable[[range], np.ndarray] | None
     aside: Callable[[tuple[int, int], range], np.ndarray] | None
     threads: int
     finite: int
+    kept: int
     bits: int = 64
+    tally: Tally | None = None
     begun: int = 0
 
     @property
     def steps(self) -> int:
         return len(self.grid) - 1
 
+    @property
+    def columns(self) -> int:
+        """The numbers that a step draws: increments, space-time areas, Levy areas."""
+        return columns(self.noises, self.draws)
+
     def increments(self, rows: slice) -> np.ndarray:
-        """Those of these paths, where increments are given."""
+        """The draws of these paths, where they are given."""
         assert self.given is not None
         return self.given(range(self.first + rows.start, self.first + rows.stop))
 
     def detours(self, rows: slice) -> np.ndarray:
-        """The increments of these paths to the saved times that are not on the grid."""
+        """The draws of these paths to the saved times that are not on the grid."""
         assert self.aside is not None
         return self.aside(self.key, range(self.first + rows.start, self.first + rows.stop))
 
@@ -76,6 +91,15 @@ class Run:
         """This path by itself, every step kept."""
         steps = np.arange(self.steps + 1)
         return replace(self.part(slice(path, path + 1)), save=steps, offset=np.zeros(len(steps)), aside=None)
+
+
+def columns(noises: int, draws: str) -> int:
+    """How many numbers these draws are.
+
+    >>> columns(3, "W"), columns(3, "WH"), columns(3, "WHA")
+    (3, 6, 9)
+    """
+    return {"W": noises, "WH": 2 * noises, "WHA": 2 * noises + noises * (noises - 1) // 2}[draws]
 
 
 class Sink(Protocol):

@@ -10,9 +10,10 @@ import numpy as np
 from sdekit.brownian import Brownian
 from sdekit.methods import Method, euler_maruyama, exact
 from sdekit.noise import MAX_STREAM, VERSION, check_seed, whole
-from sdekit.ode import ODEMethod, rk4
+from sdekit.ode import ODEMethod, dopri5, rk4
 from sdekit.paths import Paths
 from sdekit.sde import ODE, SDE, noise_free
+from sdekit.stratonovich import heun_stratonovich
 from sdekit.summarizing import summarized
 from sdekit.summary import Summary
 from sdekit.work import Execution, Work, duration, prepare
@@ -21,8 +22,8 @@ from sdekit.work import Execution, Work, duration, prepare
 def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *,
              seed: int | None = None, method: Method | None = None, save: Any = "all", noise=None, track=None,
              backend: str = "auto", threads: int | None = None, stream: int = 0, first: int = 0,
-             device: Any = None, dtype: Any = None, bits: int = 64, nonfinite: str = "raise",
-             progress: bool | None = None) -> Paths:
+             device: Any = None, dtype: Any = None, bits: int = 64, nonfinite: str = "raise", rtol: float | None = None,
+             atol: float | None = None, progress: bool | None = None) -> Paths:
     """Simulate paths of dX = drift(X, t) dt + diffusion(X, t) dW.
 
     sde      an `SDE`, or a process such as `GeometricBrownianMotion(mu, sigma)`
@@ -47,6 +48,10 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
     bits     64, or 32: another noise, of four normals from a block instead of two, that ends at 6.77 instead of 8.57
              standard deviations, for more speed
     nonfinite  "raise", or "stop": a path whose next state is not finite stays where it was, and is counted
+    rtol, atol  steps of each path's own length: the steps are cut in half until the error of each is at most
+             atol + rtol |x| (root mean square over the components; on the path's own W, see `sdekit.adaptive`); `steps`
+             is the coarsest grid, 16 by default, and names the noise. Needs a method of strong order 1; by default the
+             one for the kind of noise. atol alone: rtol = 0; rtol alone: atol = rtol / 1000
     progress True or False; by default a bar in a terminal for runs over 2 s
 
     Returns `Paths`. Raises TypeError and ValueError for arguments that do not fit, MemoryError before any work for a
@@ -60,20 +65,26 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
     if not isinstance(sde, SDE):
         raise TypeError(f"simulate needs an SDE, got {sde!r}; make one of two functions by SDE(drift, diffusion), or "
                         "give an ODE to integrate()")
-    method = _choose(sde, method, noise is not None)
-    how = Execution(backend, threads, device, progress, nonfinite, dtype, bits)
+    how = Execution(backend, threads, device, progress, nonfinite, dtype, bits, rtol, atol)
+    method = _choose(sde, method, noise is not None, how)
     origin = _origin(seed, stream, first, noise)
     work = prepare(sde, method, x0, t, steps, paths, save, noise, origin, how, track)
     return _paths(work)
 
 
-def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *, method: ODEMethod = rk4,
+def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *, method: ODEMethod | None = None,
               save: Any = "all", track=None, backend: str = "auto", threads: int | None = None, device: Any = None,
-              dtype: Any = None, nonfinite: str = "raise", progress: bool | None = None) -> Paths:
-    """Solve dx/dt = drift(x, t) in fixed steps.
+              dtype: Any = None, nonfinite: str = "raise", rtol: float | None = None, atol: float | None = None,
+              progress: bool | None = None) -> Paths:
+    """Solve dx/dt = drift(x, t).
 
     ode      an `ODE`, a function of (x, t), or an `SDE`, of which only the drift is followed: its noise-free curve
-    method   `euler`, `heun` or `rk4`, of orders 1, 2 and 4
+    steps    how many equal steps; without them, or with rtol and atol, each trajectory takes steps of its own length
+    method   `euler`, `heun` or `rk4`, of orders 1, 2 and 4, or `dopri5`, of order 5 with adaptive steps. By default
+             `rk4` where the steps are given, else `dopri5`
+    rtol, atol  of adaptive steps: each one's error is at most atol + rtol |x|, root mean square over the components;
+             1e-6 and 1e-9 by default
+    save     also between the steps: a polynomial of order 4 of the step's own stages
 
     The other arguments, the result and the errors are those of `simulate`.
 
@@ -84,14 +95,21 @@ def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *
     """
     if not isinstance(ode, ODE):
         ode = ODE(ode)
+    how = Execution(backend, threads, device, progress, nonfinite, dtype, rtol=rtol, atol=atol)
+    if method is None:
+        method = dopri5 if how.tolerances or (steps is None and np.size(t) < 3) else rk4
     if not isinstance(method, ODEMethod):
-        raise TypeError(f"integrate needs a method for ODEs, one of euler, heun, rk4; got {method!r}")
-    how = Execution(backend, threads, device, progress, nonfinite, dtype)
+        raise TypeError(f"integrate needs a method for ODEs, one of euler, heun, rk4, dopri5; got {method!r}")
     return _paths(prepare(noise_free(ode), method, x0, t, steps, None, save, None, {}, how, track))
 
 
-def _choose(sde: SDE, method: Method | None, given: bool) -> Method:
+def _choose(sde: SDE, method: Method | None, given: bool, how: Execution) -> Method | None:
+    """The method where none was named; None where the kind of the noise decides."""
     if method is None:
+        if how.tolerances:
+            return None
+        if sde.calculus == "stratonovich":
+            return heun_stratonovich
         return exact if sde.transition is not None and not given else euler_maruyama
     if not isinstance(method, Method):
         raise TypeError(f"simulate needs a method for SDEs, such as euler_maruyama; got {method!r}")
@@ -118,6 +136,7 @@ def _paths(work: Work) -> Paths:
     """Run it and keep every value that is to be saved."""
     work.check_memory()
     values, work = work.values()
+    work.warn_of_lost()
     return result(work, values)
 
 
@@ -148,6 +167,12 @@ def _told(work: Work) -> dict[str, Any]:
             info["bits"] = work.how.bits
     if isinstance(work.noise, Brownian):
         info["brownian"] = work.noise
+    tally = work.run.tally
+    if tally:
+        info |= {"rtol": tally.rtol, "atol": tally.atol, "accepted": tally.accepted,
+                 "rejected": tally.rejected}
+        if tally.lost:
+            info["lost"] = {number - work.run.first: time for number, time in sorted(tally.lost.items())}
     return info
 
 
@@ -166,9 +191,11 @@ class Source:
     def _end(self) -> np.ndarray:
         """All that the paths carry at the end, in float64; computed again where it was not kept so."""
         run, dtype = self.work.run, self.work.how.dtype
-        if self.last is not None and (dtype is None or np.dtype(dtype) == np.float64):
+        known = self.last is not None and run.kept == len(run.x0)  # all that the paths carry was saved
+        if known and (dtype is None or np.dtype(dtype) == np.float64):
             return np.asarray(self.last)
         final = replace(run, save=run.save[-1:], offset=run.offset[-1:])
+        final = replace(final, kept=len(run.x0))
         values, work = replace(self.work, run=final, how=replace(self.work.how, dtype=None)).values()
         return np.asarray(values)[:, -1] if work.backend == "torch" else values[-1].T
 
@@ -176,6 +203,8 @@ class Source:
         """The paths until t, on the same noise."""
         work = self.work.longer(t, steps)
         old = self.work.run
+        if self.work.tolerances:
+            raise ValueError("paths of adaptive steps cannot be extended; simulate to the later time")
         if self.work.begin.inner is not None or old.save[-1] != old.steps:
             raise ValueError("only numbers and systems of numbers whose last saved time is the end can be extended")
         after = replace(work, run=work.run.after(old.steps, tuple(self._end().T)))
@@ -194,7 +223,7 @@ def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int |
               quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95), seed: int | None = None,
               method: Method | None = None, noise=None, track=None, backend: str = "auto", threads: int | None = None,
               stream: int = 0, first: int = 0, device: Any = None, bits: int = 64, nonfinite: str = "raise",
-              progress: bool | None = None) -> Summary:
+              rtol: float | None = None, atol: float | None = None, progress: bool | None = None) -> Summary:
     """Statistics of the paths that `simulate` would give, in memory that does not grow with their number.
 
     at         the times, as `save` of `simulate`: "final", "all", a number of them, or an array
@@ -211,11 +240,12 @@ def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int |
     """
     if not isinstance(sde, SDE):
         raise TypeError(f"summarize needs an SDE, got {sde!r}; an ODE has one path, which integrate() gives")
-    method = _choose(sde, method, noise is not None)
-    how = Execution(backend, threads, device, progress, nonfinite, bits=bits)
+    how = Execution(backend, threads, device, progress, nonfinite, bits=bits, rtol=rtol, atol=atol)
+    method = _choose(sde, method, noise is not None, how)
     origin = _origin(seed, stream, first, noise)
     work = prepare(sde, method, x0, t, steps, paths, at, noise, origin, how, track)
     groups, stopped, work = summarized(work)
+    work.warn_of_lost()
     info = {**_told(work), "paths": work.run.paths, "x0": _start(work), "track": _tracks(work)}
     info |= {} if stopped is None else {"stopped": stopped}
     (statistics, bins), *tracked = groups
@@ -261,7 +291,8 @@ class Plan:
 def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *, save: Any = "all",
          seed: int | None = None, method: Method | None = None, noise=None, track=None, backend: str = "auto",
          threads: int | None = None, stream: int = 0, first: int = 0, device: Any = None, dtype: Any = None,
-         bits: int = 64, nonfinite: str = "raise", progress: bool | None = None) -> Plan:
+         bits: int = 64, nonfinite: str = "raise", rtol: float | None = None, atol: float | None = None,
+         progress: bool | None = None) -> Plan:
     """What `simulate` with these arguments would take: memory and, from a short trial, time. Nothing else is done.
 
     >>> import sdekit as sk
@@ -271,8 +302,8 @@ def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None
     """
     if not isinstance(sde, SDE):
         raise TypeError(f"plan is for simulate(), which needs an SDE; got {sde!r}")
-    method = _choose(sde, method, noise is not None)
-    how = replace(Execution(backend, threads, device, progress, nonfinite, dtype, bits), progress=False)
+    how = Execution(backend, threads, device, False, nonfinite, dtype, bits, rtol, atol)
+    method = _choose(sde, method, noise is not None, how)
     work = prepare(sde, method, x0, t, steps, paths, save, noise, _origin(seed, stream, first, noise), how, track)
     return Plan(work.run.paths, work.run.steps, work.bytes, _trial(work), work.backend, work.run.threads, method)
 

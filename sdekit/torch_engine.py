@@ -12,7 +12,10 @@ import numpy as np
 import torch
 
 from sdekit import noise
+from sdekit.adaptive import Cellwise, march_cells
+from sdekit.areas import tree_areas
 from sdekit.array_engine import march
+from sdekit.brownian import split
 from sdekit.maths import namespace, rebind
 from sdekit.run import Run
 from sdekit.variates import EXPONENTIAL
@@ -52,7 +55,7 @@ def _bound(law: Callable) -> Callable:
     def draw(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, half: int, slot: int = 0) -> tuple:
         number = {"dtype": torch.int64, "device": path.device}
         return law(*torch.tensor(key, **number), path, component, torch.tensor(half, **number),
-                   torch.tensor(slot, **number))
+                   torch.as_tensor(slot, **number))
 
     return draw
 
@@ -61,31 +64,42 @@ def _bound(law: Callable) -> Callable:
 normals, coarse, exponentials = _bound(noise.pair), _bound(noise.quad), _bound(noise.exponential_pair)
 
 
-def run_torch(step: Callable, run: Run, tensor: bool, device, dtype, tick: Callable[[int], None]) -> torch.Tensor:
+def run_torch(step: Callable | Cellwise, run: Run, tensor: bool, device, dtype,
+              tick: Callable[[int], None]) -> torch.Tensor:
     """The values: (paths, times, ...) for a tensor state, else (paths, times, dim); stored as `dtype`, if not None."""
     if tensor:
         x, row = tuple(c.to(device) for c in run.x0), torch.arange(run.paths, device=device)
     else:
         # Full vectors only, the last path repeated: the same bits for a path wherever it stands
-        row = torch.arange(-(-run.paths // LANES) * LANES, device=device).clamp(max=run.paths - 1)
+        full = run.paths if isinstance(step, Cellwise) else -(-run.paths // LANES) * LANES
+        row = torch.arange(full, device=device).clamp(max=run.paths - 1)
         starts = [torch.as_tensor(c, dtype=torch.float64, device=device) for c in run.x0]
         x = tuple(c.expand(len(row)).clone() if len(c) == 1 else c[row] for c in starts)
-    bound, number = rebind(step, _replace), x[0].dtype
+    number = x[0].dtype
     like = {"dtype": number, "device": device}
     p = tuple(torch.tensor(v, **like)[row].reshape(-1, *(1,) * (x[0].ndim - 1)) if np.ndim(v) else v for v in run.p)
 
-    def step_in_kind(x, t, h, dw, p):
-        return tuple(torch.as_tensor(c, device=device).to(number) for c in bound(x, t, h, dw, p))
-
     saved = []
-    for _, state in march(step_in_kind, x, run, p, *_draws(run, x[0], row), _finite):
+    if isinstance(step, Cellwise):
+        states = march_cells(step.bound(_replace), x, run, p, Cells(run, x[0], row))
+    else:
+        states = march(_in_kind(rebind(step, _replace), number, device), x, run, p, *_draws(run, x[0], row), _finite)
+    for _, state in states:
         if state[0].shape != x[0].shape:
             raise ValueError(f"x0 has shape {tuple(x[0].shape)}, but a step of the SDE's functions gives "
                              f"{tuple(state[0].shape)}; they must return the state's shape")
-        kept = state[0] if tensor else torch.stack(torch.broadcast_tensors(*state), dim=-1)[:run.paths]
+        kept = state[0] if tensor else torch.stack(torch.broadcast_tensors(*state[:run.kept]), dim=-1)[:run.paths]
         saved.append(kept if dtype is None else kept.to(getattr(torch, np.dtype(dtype).name)))
     tick(run.paths * run.steps)
     return torch.stack(saved, dim=1)
+
+
+def _in_kind(step: Callable, dtype, device) -> Callable:
+    """The step, its values tensors of this kind even where the functions give numbers."""
+    def step_in_kind(x, t, h, dw, p):
+        return tuple(torch.as_tensor(c, device=device).to(dtype) for c in step(x, t, h, dw, p))
+
+    return step_in_kind
 
 
 def _finite(x: tuple) -> int | None:
@@ -122,8 +136,71 @@ def _draws(run: Run, x: torch.Tensor, row: torch.Tensor) -> tuple[Callable, Call
     def increments(n: int, h: float) -> tuple:
         dw = ()
         if run.noises:
-            dw = math.sqrt(h) * block(*law, n, run.noises * size, 0) if given is None else given[:, n]
-            dw = parts(dw.to(x.dtype))
+            if given is not None:
+                z = given[:, n]
+            else:
+                z = torch.cat([math.sqrt(h / (12.0 if slot else 1.0)) * block(*law, n, run.noises * size, slot)
+                               for slot in range(min(len(run.draws), 2))], dim=1)
+                if len(run.draws) == 3:
+                    W, H = z.split(run.noises, dim=1)
+                    z = torch.cat([z, _areas(run, path[:, 0], n, h, W, H)], dim=1)
+            dw = parts(z.to(x.dtype))
         return (*dw, *(block(exponentials, 2, n, run.waits, EXPONENTIAL).to(x.dtype).T if run.waits else ()))
 
     return increments, lambda k: parts(aside[:, k]) if aside is not None else ()
+
+
+def _areas(run: Run, path: torch.Tensor, n: int, h: float, W: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
+    """The Levy areas of step n, (paths, pairs); W and H are (paths, noises)."""
+    component = torch.arange(run.noises, device=W.device)[:, None]
+
+    def draw(cells: list[int]) -> tuple:
+        slot = 16 + torch.tensor(cells, device=W.device)[:, None, None]
+        return normals(run.key, path, component, run.begun + n, slot)
+
+    return tree_areas(draw, W.T, H.T, h, run.level, torch.cat).T
+
+
+class Cells:
+    """The arrays of `adaptive.march_cells`."""
+
+    def __init__(self, run: Run, x: torch.Tensor, row: torch.Tensor):
+        self.run, self.like, self.columns = run, x, run.noises * x[0].numel()
+        self.everyone = torch.arange(len(row), device=x.device)
+        self.path = (run.first + row)[:, None]
+        self.component = torch.arange(self.columns, device=x.device)
+        whole = {"dtype": torch.int64, "device": x.device}
+        self.key = torch.tensor(run.key, **whole)
+        self.detours = None if run.aside is None else torch.as_tensor(
+            run.detours(slice(0, run.paths)), dtype=torch.float64, device=x.device)[row]
+
+    def root(self, n: int):
+        h = self.run.grid[n + 1] - self.run.grid[n]
+        return tuple(math.sqrt(h / (12.0 if slot else 1.0)) * normals(self.run.key, self.path, self.component, n // 2,
+                                                                        slot)[n % 2] for slot in (0, 1))
+
+    def split(self, paths, n, cell, h, W, H):
+        number = [torch.tensor(k, device=W.device) for k in (n, cell)]
+        h = torch.tensor(h, dtype=torch.float64, device=W.device)
+        W1, H1, W2, H2 = _split(self.key[0], self.key[1], self.path[paths], self.component, *number, h, W, H)
+        return (W1, H1), (W2, H2)
+
+    def aside(self, k: int):
+        if self.detours is None:
+            return self.like.new_empty((2, len(self.everyone), 0))
+        return self.detours[:, k, :self.columns], self.detours[:, k, self.columns:]
+
+    def draws(self, W, H) -> tuple:
+        inner, m = self.like.shape[1:], self.run.noises
+        return tuple(z.reshape(len(z), m, *inner)[:, j].to(self.like.dtype) for z in (W, H) for j in range(m))
+
+    def put(self, array, which, values):
+        array = array.clone()
+        array[which] = values if isinstance(values, bool | float) else values.to(array.dtype)
+        return array
+
+    def norm(self, e):
+        return e if e.ndim == 1 else e.reshape(len(e), -1).square().mean(dim=1).sqrt()
+
+
+_split = rebind(split, lambda value: _BITS.get(value) or _replace(value) if callable(value) else _replace(value))

@@ -167,17 +167,20 @@ def exponentials(items: tuple[Tracker, ...]) -> list[tuple[int, bool]]:
     return sorted({(item.component, item.down) for item in items if item.bridge})
 
 
-def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Tracker, ...], stop: bool,
+def tracked(step: Callable, c: Coefficients, draws: int, memory: int, items: tuple[Tracker, ...], stop: bool,
             parameters: int, logarithmic: bool) -> Callable:
     """The step on a longer state: the components, then the trackers' values, then, for `stop`, the time at which the
-    path was stopped since its next state was not finite (infinity: it goes on). The levels of first passages follow
-    the equation's parameters in p. `logarithmic`: between two points of the grid log X is a Brownian bridge."""
-    d, m = shape.dim, shape.noises
-    lines = [f"x = {as_tuple(f'z[{i}]' for i in range(d))}", "y = step(x, t, h, dw, p)"]
+    path was stopped since its next state was not finite (infinity: it goes on), then what the method itself carries
+    along, `memory` numbers. The levels of first passages follow the equation's parameters in p, the exponentials the
+    method's `draws` in dw. `logarithmic`: between two points of the grid log X is a Brownian bridge."""
+    shape = c.shape
+    d, m, last = shape.dim, shape.noises, shape.dim + len(items) + stop
+    carried = [*range(d), *range(last, last + memory)]
+    lines = [f"x = {as_tuple(f'z[{i}]' for i in carried)}", "y = step(x, t, h, dw, p)"]
     if stop:
         fine = " + ".join(f"0.0 * y[{i}]" for i in range(d))
         lines += [f"fine = (z[{d + len(items)}] == inf) & ({fine} == 0.0)",
-                  f"y = {as_tuple(f'np.where(fine, y[{i}], x[{i}])' for i in range(d))}"]
+                  f"y = {as_tuple(f'np.where(fine, y[{i}], x[{i}])' for i in range(len(carried)))}"]
     if any(item.bridge for item in items):
         lines.append("G = g(x, t, p)")
     sides, values = exponentials(items), [f"y[{i}]" for i in range(d)]
@@ -186,12 +189,13 @@ def tracked(step: Callable, c: Coefficients, shape: Structure, items: tuple[Trac
         row = [f"G[{i}]"] if shape.diagonal else [f"G[{i}][{j}]" for j in range(m)]
         v, e, law = "0.0", "0.0", "ends"
         if item.bridge:
-            v, e = " + ".join(f"{g} * {g}" for g in row), f"dw[{m + sides.index((i, item.down))}]"
+            v, e = " + ".join(f"{g} * {g}" for g in row), f"dw[{draws + sides.index((i, item.down))}]"
             v, law = f"np.where(fine, {v}, 0.0)" if stop else v, "extremes"  # a path that was stopped moves no more
         lines.append(f"low_{k}, high_{k} = {law}(x[{i}], y[{i}], h, {v}, {e})")
         values.append(f"update_{k}(z[{d + k}], x[{i}], y[{i}], t, h, low_{k}, high_{k}, p[{parameters + k}])")
     if stop:
         values.append(f"np.where(fine, z[{d + len(items)}], np.minimum(z[{d + len(items)}], t + h))")
+    values += [f"y[{d + k}]" for k in range(memory)]
     updates = {f"update_{k}": item.update for k, item in enumerate(items)}
     extremes = _log_extremes if logarithmic else _extremes
     return written("z, t, h, dw, p", "; ".join([*lines, f"return {as_tuple(values)}"]), step=step, g=c.g, np=np,

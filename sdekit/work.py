@@ -15,18 +15,24 @@ import psutil
 from tqdm import tqdm
 
 from sdekit import noise as noises
+from sdekit.adaptive import Cellwise, Tally, embedded, halving
+from sdekit.areas import area_level
 from sdekit.array_engine import NUMPY, not_on_arrays, run_numpy
-from sdekit.brownian import Brownian, locate, within
+from sdekit.brownian import Brownian
 from sdekit.components import coefficients
-from sdekit.inputs import Start, increments, saved_times, start, time_grid
+from sdekit.drawing import of_arrays, of_brownian, to_the_side
+from sdekit.fitting import adaptive_fit, fitted
+from sdekit.inputs import Start, saved_times, start, time_grid
 from sdekit.maths import captured, rebind
 from sdekit.methods import exact
 from sdekit.noise import whole
-from sdekit.run import NonFinite, Run, Sink, Unfit, Whole
+from sdekit.ode import ODEMethod
+from sdekit.run import NonFinite, Run, Sink, Unfit, Whole, columns
 from sdekit.sde import ODE, SDE, Structure, structure, takes
 from sdekit.tracking import Tracker, exponentials, tracked, trackers
 
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
+COARSEST, DEFAULT = 16, (1e-6, 1e-9)  # adaptive steps: the grid where none is given; tolerances of an ODE's
 BACKENDS = ("auto", "numpy", "numba", "torch")
 RATES = {"numpy": 5e6, "numba": 1e8, "torch": 2e7}  # steps x paths x (components + noises) per second, roughly
 
@@ -42,6 +48,8 @@ class Execution:
     nonfinite: str = "raise"
     dtype: Any = None
     bits: int = 64
+    rtol: float | None = None
+    atol: float | None = None
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
@@ -55,13 +63,27 @@ class Execution:
             raise ValueError(f"bits of the noise are 64, or 32 for a coarser and faster one; got {self.bits!r}")
         if self.progress not in (None, True, False):
             raise TypeError(f"progress must be True, False or None, got {self.progress!r}")
+        for name, value in ("rtol", self.rtol), ("atol", self.atol):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)
+                                      or not 0.0 <= value < math.inf):
+                raise ValueError(f"{name} must be a number from 0 on, got {value!r}")
+        if self.tolerances and max(self.tolerances) == 0.0:
+            raise ValueError("rtol and atol are both 0: no step is small enough; give one of them, as in rtol=1e-3")
+
+    @property
+    def tolerances(self) -> tuple[float, float] | None:
+        """(rtol, atol), where one of them was given: alone, rtol has atol = rtol / 1000, and atol has rtol = 0."""
+        if self.rtol is None:
+            return None if self.atol is None else (0.0, float(self.atol))
+        return float(self.rtol), float(1e-3 * self.rtol if self.atol is None else self.atol)
 
 
 @dataclass(frozen=True)
 class Work:
     """One simulation, ready to run.
 
-    shape     of the equation; `items` are tracked beside its components
+    shape     of the equation, and the kind of its noise, as far as the method asks; `items` are tracked beside its
+              components
     origin    names the noise: seed, stream and first path; empty where increments were given, or there are none
     noise     the Brownian or the increments that were given
     backend   the execution, chosen
@@ -71,12 +93,18 @@ class Work:
     method: Any
     begin: Start
     shape: Structure
+    kind: str
     items: tuple[Tracker, ...]
     run: Run
     origin: dict[str, int]
     how: Execution
     backend: str
     noise: Any = None
+
+    @property
+    def tolerances(self) -> tuple[float, float] | None:
+        """(rtol, atol) of steps of each path's own length; None: the steps are those of the grid."""
+        return (self.run.tally.rtol, self.run.tally.atol) if self.run.tally else None
 
     @property
     def times(self) -> np.ndarray:
@@ -86,19 +114,19 @@ class Work:
     @property
     def dim(self) -> int:
         """How many numbers a path carries: the elements of its state, what is tracked, when it was stopped."""
-        inner = self.begin.inner
-        return (math.prod(inner) if inner is not None else self.shape.dim) + len(self.items) + self.stops
+        return math.prod(self.begin.inner or ()) * self.run.kept
 
     @property
     def stops(self) -> bool:
         return self.how.nonfinite == "stop"
 
     @property
-    def step(self) -> Callable:
+    def step(self) -> Callable | Cellwise:
         equation, items = self.equation, tuple(replace(item, level=0.0) for item in self.items)  # the level is in p
         return _step(self.method, equation.drift, getattr(equation, "diffusion", None),
-                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, items, self.stops,
-                     self.method is exact and getattr(equation, "logarithmic", False))
+                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, self.kind, items,
+                     self.stops, self.method is exact and getattr(equation, "logarithmic", False),
+                     self.tolerances is not None, getattr(equation, "langevin", None))
 
     @property
     def bytes(self) -> int:
@@ -129,14 +157,20 @@ class Work:
 
     def onto(self, sink: Sink, tick: Callable[[int], None]) -> None:
         """Run on NumPy or Numba."""
+        step, run = self.step, self.run
         if self.backend == "numpy":
-            run_numpy(rebind(self.step, NUMPY), self.run, sink, tick)
+            run_numpy(step.bound(NUMPY) if isinstance(step, Cellwise) else rebind(step, NUMPY), run, sink, tick)
+            return
+        varying = tuple(np.ndim(v) > 0 for v in run.p)
+        if isinstance(step, Cellwise):
+            from sdekit.numba_adaptive import run_cells
+            compiled = _cell_kernel(step, len(run.x0), run.kept, run.noises, varying, run.aside is not None,
+                                    captured(step.attempt))
+            run_cells(compiled, run, sink, tick)
         else:
             from sdekit.numba_engine import run_numba
-            run, varying = self.run, tuple(np.ndim(v) > 0 for v in self.run.p)
-            step = self.step
-            compiled = _kernel(step, len(run.x0), run.finite, run.noises, run.waits, varying, run.given is not None,
-                               run.aside is not None, run.bits, captured(step))
+            compiled = _kernel(step, len(run.x0), run.finite, run.kept, run.noises, run.draws, run.waits, varying,
+                               run.given is not None, run.aside is not None, run.bits, captured(step))
             run_numba(compiled, run, sink, tick)
 
     def values(self):
@@ -173,6 +207,16 @@ class Work:
             except NonFinite as fault:
                 raise _report(work, fault) from None
 
+    def warn_of_lost(self) -> None:
+        """Warn of paths that adaptive steps could not follow to the end."""
+        lost = self.run.tally.lost if self.run.tally else {}
+        if lost:
+            number, t = min(lost.items())
+            warnings.warn(f"{len(lost)} of {self.run.paths} paths need steps too small for the rounding of times: the "
+                          f"first is path {number - self.run.first}, at t = {t:.6g}. They are NaN from there on, the "
+                          "others are as they should be. Does the solution end there, or are rtol and atol too strict?",
+                          RuntimeWarning, stacklevel=4)
+
     def longer(self, t, steps: int | None) -> "Work":
         """The same until the later time t."""
         run, grid = self.run, self.run.grid
@@ -202,16 +246,19 @@ class Work:
         There can be more of them than of the work's own, where all start alike.
         """
         part = self.first_ones(count)
-        run, columns = part.run, part.run.noises * math.prod(part.begin.inner or ())
+        run = part.run
         begin = part.begin if part.begin.law is None else start(part.begin.law, count, seed, stream)
-        aside = None if run.aside is None else _aside(None, run.grid, run.save, run.offset, columns)
-        run = replace(run, x0=_started(begin, self.items, run.grid[0], self.stops), key=noises.key(seed, stream),
-                      first=0, given=None, aside=aside)
+        aside = None if run.aside is None else to_the_side(None, run.draws, run.noises, math.prod(begin.inner or ()),
+                                                           run.grid, run.save, run.offset)
+        x0 = _started(begin, self.items, run.grid[0], self.stops, self.method)
+        run = replace(run, x0=x0, key=noises.key(seed, stream), first=0, given=None, aside=aside,
+                      tally=run.tally and run.tally.new())
         return replace(part, noise=None, begin=begin, run=run)
 
     def alone(self, path: int) -> "Work":
         """One of the paths by itself, every step kept, in the same way."""
         run = self.run.alone(path)
+        run = replace(run, tally=run.tally and run.tally.new())
         begin = replace(self.begin, components=run.x0[:len(self.begin.components)], paths=1)
         origin = {**self.origin, "first": run.first} if self.origin else {}
         return replace(self, run=run, begin=begin, origin=origin, how=replace(self.how, progress=False))
@@ -220,14 +267,30 @@ class Work:
 def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution,
             track=None) -> Work:
     """Check what was asked for and choose the execution; `origin` names the noise, empty where there is none."""
-    grid = time_grid(t if noise is None or not isinstance(noise, Brownian) or t is not None else noise.t, steps)
+    tolerances = how.tolerances
+    if isinstance(method, ODEMethod) and method.pair is not None and tolerances is None and steps is None:
+        tolerances = DEFAULT
+    grid = time_grid(t if noise is None or not isinstance(noise, Brownian) or t is not None else noise.t,
+                     COARSEST if tolerances and steps is None and (t is None or np.size(t) < 3) else steps)
     if paths is None:
         paths = _paths_of(noise, equation)
     begin = start(x0, paths, origin.get("seed"), origin.get("stream", 0), origin.get("first", 0))
     random = isinstance(equation, SDE)
     shape = Structure(1, int(random), True, True) if begin.inner is not None else structure(equation, begin.sample,
                                                                                            float(grid[0]))
+    kind, draws = "general", "W"
+    if isinstance(equation, SDE) and not isinstance(method, ODEMethod):
+        fit = adaptive_fit if tolerances else fitted
+        method, kind = fit(method, equation, begin.sample if begin.inner is None else None, float(grid[0]),
+                           float(grid[-1]), shape)
+        one = shape.noises == 1 and len(method.draws) == 3  # no Levy areas
+        draws = "WH" if tolerances or one else method.draws
+    elif tolerances and getattr(method, "pair", None) is None:
+        raise ValueError(f"{method} has no error estimate, so its steps cannot adapt to rtol and atol; use "
+                         "method=dopri5")
     items = trackers(track, shape)
+    if tolerances and (items or how.nonfinite == "stop" or how.bits == 32):
+        raise ValueError("track=, nonfinite='stop' and bits=32 go with fixed steps; leave out rtol and atol")
     if begin.inner is not None and (items or how.nonfinite == "stop"):
         raise ValueError("track= and nonfinite='stop' work on numbers and systems of numbers, not on a state that is "
                          "one array or tensor")
@@ -239,16 +302,17 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
     save, offset = saved_times(save, grid)
     key = noises.tagged_key(origin.get("seed", 0), origin.get("stream", 0),
                             noises.TAG if how.bits == 64 else noises.COARSE_TAG)
-    if how.bits == 32 and (isinstance(noise, Brownian) or (offset > 0).any()):
+    if how.bits == 32 and (isinstance(noise, Brownian) or (offset > 0).any() or draws == "WHA"):
         raise ValueError("the noise of bits=32 is known at the points of its grid alone: no Brownian, no saved times "
-                         "between them")
+                         "between them, no Levy areas")
     first = whole("first", origin.get("first", 0), noises.MAX_PATHS - begin.paths + 1)
     given = aside = None
+    size = math.prod(begin.inner or ())
     if isinstance(noise, Brownian):
         key, first = noise.key, noise.first
-        given = _of_brownian(noise, begin, grid, shape)
+        given = of_brownian(noise, draws, begin.paths, grid, shape.noises, size)
     elif noise is not None:
-        array = increments(noise, begin.paths, len(grid) - 1, shape.noises, begin.inner)
+        array = of_arrays(noise, draws, method, begin.paths, len(grid) - 1, shape.noises, begin.inner)
         given = lambda numbers: array[numbers.start - first:numbers.stop - first]
     if (offset > 0).any():
         if noise is not None and not isinstance(noise, Brownian):
@@ -258,29 +322,35 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
         if waits:
             raise ValueError("what is tracked with a bridge is known at the times of the grid; save these, or track "
                              "with bridge=False")
-        aside = _aside(noise, grid, save, offset, shape.noises * math.prod(begin.inner or ()))
+        aside = to_the_side(noise, draws, shape.noises, size, grid, save, offset)
     p = (*(_parameter(k, v, begin.paths) for k, v in equation.parameters.items()), *(item.level for item in items))
-    started = _started(begin, items, grid[0], how.nonfinite == "stop")
+    started = _started(begin, items, grid[0], how.nonfinite == "stop", method)
     threads = whole("threads", processors() if how.threads is None else how.threads, 4096, start=1)
-    run = Run(grid, save, offset, started, p, begin.paths, first, key, shape.noises, waits, given, aside, threads,
-              shape.dim, how.bits)
-    work = Work(equation, method, begin, shape, items, run, origin, how, "numpy", noise)
+    if given is not None and tolerances:
+        raise ValueError("adaptive steps are cells of the tree of a Brownian: give noise=Brownian(...) whose steps are "
+                         f"the {len(grid) - 1} of the run's grid")
+    level = area_level(np.diff(grid)) if draws == "WHA" else 0
+    kept = shape.dim + len(items) + (how.nonfinite == "stop")
+    run = Run(grid, save, offset, started, p, begin.paths, first, key, shape.noises, draws, level, waits, given, aside,
+              threads, shape.dim, kept, how.bits, Tally(*tolerances) if tolerances else None)
+    work = Work(equation, method, begin, shape, kind, items, run, origin, how, "numpy", noise)
     return replace(work, backend=_backend(work))
 
 
-def _started(begin: Start, items: tuple[Tracker, ...], t0: float, stops: bool) -> tuple:
+def _started(begin: Start, items: tuple[Tracker, ...], t0: float, stops: bool, method) -> tuple:
     """All that the paths carry at the start."""
     x = begin.components
     tracked = (np.asarray(item.start(x[item.component], t0, item.level), float) for item in items)
-    return (*x, *tracked, np.array([np.inf])) if stops else (*x, *tracked)
+    return (*x, *tracked, *([np.array([np.inf])] if stops else []), *x * getattr(method, "memory", 0))
 
 
 def _paths_of(noise, equation: ODE) -> int | None:
     """How many paths the noise, or parameters with a value for each path, are for."""
     if isinstance(noise, Brownian):
         return noise.paths
-    if np.ndim(noise) > 1:
-        return len(noise)
+    array = noise[0] if isinstance(noise, tuple) and noise else noise
+    if np.ndim(array) > 1:
+        return len(array)
     sizes = {k: len(v) for k, v in equation.parameters.items() if np.ndim(v)}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"the parameters with a value for each path hold {sizes} values; they must hold as many")
@@ -294,54 +364,37 @@ def _parameter(name: str, value, paths: int):
     return value
 
 
-def _of_brownian(noise: Brownian, begin: Start, grid: np.ndarray, shape: Structure) -> Callable | None:
-    """Where its increments come from; None where they are the plain ones of its seed."""
-    size = math.prod(begin.inner or ())
-    if noise.noises != shape.noises * size or noise.paths != begin.paths:
-        raise ValueError(f"this Brownian has {noise.paths} paths of {noise.noises} noises, but the run has "
-                         f"{begin.paths} paths of {shape.noises * size}; make it Brownian(seed, t, steps, "
-                         f"paths={begin.paths}, noises={shape.noises * size})")
-    if len(grid) == len(noise.grid) and (grid == noise.grid).all():
-        return None
-    if grid[0] < noise.t[0] or grid[-1] > noise.t[1]:
-        raise ValueError(f"the run goes from {grid[0]} to {grid[-1]}, but this Brownian from {noise.t[0]} to "
-                         f"{noise.t[1]}; give a t inside, or make the Brownian longer")
-    noise.part(0, 1).increments(grid)  # the grid has to fit
-    return lambda numbers: noise.part(numbers.start - noise.first, len(numbers)).increments(grid)
-
-
-def _aside(noise, grid, save, offset, columns: int) -> Callable:
-    """Increments from the points of the grid to the saved times that are not on it."""
-    off = offset > 0
-    n, times = save[off], grid[save[off]] + offset[off]
-    if isinstance(noise, Brownian):
-        def draw(key: tuple[int, int], numbers: range) -> np.ndarray:
-            W = noise.part(numbers.start - noise.first, len(numbers))
-            return (W(times) - W(grid[n])).reshape(len(numbers), len(n), columns)
-    else:
-        place, fraction = locate(grid, times)
-        part = np.where(place > n, 1.0, fraction)[:, None]
-
-        def draw(key: tuple[int, int], numbers: range) -> np.ndarray:
-            path = np.arange(numbers.start, numbers.stop)[:, None, None]
-            return within(key, path, np.arange(columns), n[:, None], np.diff(grid)[n][:, None], part)[0]
-    return draw
-
-
 @lru_cache(maxsize=1024)
-def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure, items: tuple[Tracker, ...],
-          stop: bool, logarithmic: bool) -> Callable:
-    c = coefficients(drift, diffusion, transition, names, shape)
+def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure, kind: str,
+          items: tuple[Tracker, ...], stop: bool, logarithmic: bool, adaptive: bool, langevin) -> Callable | Cellwise:
+    c = coefficients(drift, diffusion, transition, names, shape, kind, langevin)
+    if adaptive and diffusion is None:
+        pair, dense = method.pair(c)
+        return embedded(pair, dense, c, method.order)
     step = method.make(c)
-    return tracked(step, c, shape, items, stop, len(names), logarithmic) if items or stop else step
+    if adaptive:
+        return halving(step, c, max(1.0, method.strong))
+    if not items and not stop:
+        return step
+    memory = shape.dim * getattr(method, "memory", 0)
+    draws = columns(shape.noises, getattr(method, "draws", "W"))
+    return tracked(step, c, draws, memory, items, stop, len(names), logarithmic)
 
 
 @lru_cache(maxsize=64)
-def _kernel(step: Callable, dim: int, finite: int, noises: int, waits: int, varying: tuple[bool, ...], given: bool,
-            aside: bool, bits: int, frozen: tuple) -> Callable:
+def _kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws: str, waits: int,
+            varying: tuple[bool, ...], given: bool, aside: bool, bits: int, frozen: tuple) -> Callable:
     """The compiled loop; a variable outside the functions that has changed since makes another one."""
     from sdekit.numba_engine import kernel
-    return kernel(step, dim, finite, noises, waits, varying, given, aside, bits)
+    return kernel(step, dim, finite, kept, noises, draws, waits, varying, given, aside, bits)
+
+
+@lru_cache(maxsize=64)
+def _cell_kernel(cellwise: Cellwise, dim: int, kept: int, noises: int, varying: tuple[bool, ...], aside: bool,
+                 frozen: tuple) -> Callable:
+    """The compiled loop of adaptive steps."""
+    from sdekit.numba_adaptive import kernel
+    return kernel(cellwise, dim, kept, noises, varying, aside)
 
 
 def _backend(work: Work) -> str:

@@ -15,8 +15,8 @@ from tests.conftest import rounding
 
 def asked(paths, steps=4, threads=3):
     return Run(grid=np.linspace(0.0, 1.0, steps + 1), save=np.array([steps]), offset=np.zeros(1), x0=(np.zeros(1),),
-               p=(), paths=paths, first=10, key=(1, 2), noises=1, waits=0, given=None, aside=None, threads=threads,
-               finite=1)
+               p=(), paths=paths, first=10, key=(1, 2), noises=1, draws="W", level=0, waits=0, given=None,
+               aside=None, threads=threads, finite=1, kept=1)
 
 
 class Recorder:

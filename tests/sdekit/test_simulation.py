@@ -116,8 +116,8 @@ BAD = [
     (run(stream=2**32), ValueError, "stream must be at least 0"),
     (run(stream=0.5), TypeError, "stream must be a whole number, got 0.5"),
     (lambda: sk.integrate(ode, 1.0, steps=2, method=sk.euler_maruyama), TypeError,
-     "integrate needs a method for ODEs, one of euler, heun, rk4; got euler_maruyama"),
-    (lambda: sk.integrate(ode, 1.0, steps=2, method=None), TypeError, "integrate needs a method for ODEs.*got None"),
+     "integrate needs a method for ODEs, one of euler, heun, rk4, dopri5; got euler_maruyama"),
+    (lambda: sk.integrate(ode, 1.0, steps=2, method="rk4"), TypeError, "integrate needs a method for ODEs.*got .rk4"),
     (lambda: sk.integrate(1.0, 1.0, steps=2), TypeError, "drift must be a function of .*, got 1.0"),
     (lambda: sk.integrate(lambda x, t, k: k, 1.0, steps=2), TypeError, "drift takes the parameter 'k'"),
 ]
