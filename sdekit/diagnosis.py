@@ -26,18 +26,21 @@ steps, with which a method of order 1 is accurate to about a percent. Growth is 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from sdekit.inputs import start, time_grid
 from sdekit.kinds import EPS, SAME, TIMES, around, fits, function, noise_kind, scales, slopes
+from sdekit.langevin import baoab
 from sdekit.methods import Method, euler_maruyama, exact
+from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
+from sdekit.runge_kutta import sra, sri, strong_general
 from sdekit.sde import SDE, Structure, call, structure
 from sdekit.starts import is_random
+from sdekit.stiff import srock_with, tamed_euler, theta
+from sdekit.stratonovich import euler_heun, heun_stratonovich
 
 STEPS, PATHS = 100, 4  # of the pilot
 SIGMAS = 5.0  # how far a step may lead
@@ -159,39 +162,38 @@ def _recommended(d: Diagnosis, shape: Structure, real: bool, langevin: bool) -> 
     if d.transition:
         return exact, "exact: its transition is known in closed form, with no error at any step size."
     if langevin and not d.domain:
-        return _method("baoab"), ("baoab: positions and velocities with friction and constant noise; the averages of "
-                                  "positions are of second order.")
+        return baoab, ("baoab: positions and velocities with friction and constant noise; the averages of positions "
+                       "are of second order.")
     if d.domain:
-        name = "euler_maruyama" if ito else "euler_heun"
+        method = euler_maruyama if ito else euler_heun
         why = ("it does not look at the end, where a function is not defined" if _at_end(d)
                else "steps may lead where a function is not defined, and it looks least far ahead")
-        return _method(name), f"{name}: {why}."
+        return method, f"{method}: {why}."
     if ito and d.stiff and shape.dim <= IMPLICIT:
-        value = 0.5 if d.kind == "additive" else 1.0
-        return _method("theta")(value), (
-            f"theta({value}): stiff drift, and it is implicit: stable at any step size" + (
-                ", with the stationary law of linear drifts." if value == 0.5 else ", and damps what is fast."))
+        value, what = (0.5, ", with the stationary law of linear drifts.") if d.kind == "additive" else (
+            1.0, ", and damps what is fast.")
+        return theta(value), f"theta({value}): stiff drift, and it is implicit: stable at any step size{what}"
     if ito and d.stiff and real:
         stages = max(2, math.ceil((d.stiffness * d.span / STEPS / 1.9) ** 0.5))
-        return _method("srock_with")(stages), (
-            f"srock_with({stages}): stiff drift of real rates; explicit, and stable with {STEPS} steps.")
+        return srock_with(stages), (f"srock_with({stages}): stiff drift of real rates; explicit, and stable with "
+                                    f"{STEPS} steps.")
     if ito and d.superlinear[0]:
-        return _method("tamed_euler"), ("tamed_euler: the drift grows faster than |x|, where Euler-Maruyama's moments "
-                                        "explode however small the steps.")
+        return tamed_euler, ("tamed_euler: the drift grows faster than |x|, where Euler-Maruyama's moments explode "
+                             "however small the steps.")
     if d.kind == "additive":
-        return _method("sra"), "sra: the noise does not depend on the state; strong order 1.5, weak order 2."
+        return sra, "sra: the noise does not depend on the state; strong order 1.5, weak order 2."
     if not ito and d.kind != "general":
-        return _method("heun_stratonovich"), "heun_stratonovich: the noise commutes, so that it has strong order 1."
+        return heun_stratonovich, "heun_stratonovich: the noise commutes, so that it has strong order 1."
     if not ito:
-        return _method("milstein_stratonovich"), ("milstein_stratonovich: the noise does not commute; with Levy areas "
-                                                  "it has strong order 1. For expectations heun_stratonovich will do.")
+        return milstein_stratonovich, ("milstein_stratonovich: the noise does not commute; with Levy areas it has "
+                                       "strong order 1. For expectations heun_stratonovich will do.")
     if fits("diagonal", d.kind, shape):
         each = "one noise" if d.kind == "scalar" else "each component has its own noise"
-        return _method("sri"), f"sri: {each}; strong order 1.5."
+        return sri, f"sri: {each}; strong order 1.5."
     if d.kind != "general":
-        return _method("milstein"), "milstein: the noise commutes, so that it has strong order 1 without Levy areas."
-    return _method("strong_general"), ("strong_general: the noise does not commute; with Levy areas it has strong "
-                                       "order 1. For expectations alone take dri1, of weak order 2 without them.")
+        return milstein, "milstein: the noise commutes, so that it has strong order 1 without Levy areas."
+    return strong_general, ("strong_general: the noise does not commute; with Levy areas it has strong order 1. For "
+                            "expectations alone take dri1, of weak order 2 without them.")
 
 
 def _stability(d: Diagnosis) -> str:
@@ -238,22 +240,6 @@ def _advice(d: Diagnosis) -> str:
         return "To take another method, end a little before."
     return ("Where steps may leave the domain, let the coefficients go on: np.sqrt(np.maximum(v, 0)) (full truncation, "
             "Lord et al. 2010) or np.sqrt(np.abs(v)) (reflection); smaller steps leave it less often.")
-
-
-HOMES = {"sra": "runge_kutta", "sri": "runge_kutta", "strong_general": "runge_kutta", "milstein": "milstein",
-         "milstein_stratonovich": "milstein", "heun_stratonovich": "stratonovich", "euler_heun": "stratonovich",
-         "theta": "stiff", "srock_with": "stiff", "tamed_euler": "stiff", "baoab": "langevin",
-         "euler_maruyama": "methods"}
-
-
-def _exists(name: str) -> bool:
-    return find_spec(f"sdekit.{HOMES[name]}") is not None
-
-
-def _method(name: str) -> Any:
-    if not _exists(name):  # a method that is still to be written
-        return euler_maruyama
-    return getattr(import_module(f"sdekit.{HOMES[name]}"), name)
 
 
 # What is measured
