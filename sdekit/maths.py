@@ -23,6 +23,42 @@ class PythonOnly:
         return self.function(*args)
 
 
+class BySize:
+    """A function that is written out for the sizes of the tuples among its arguments.
+
+    make(size of each argument) -> a plain function of the arguments; the size of a number, an array or a tensor is
+    None, that of a tuple the tuple of its entries' sizes. Each is made once. What `make` itself uses is to be plain
+    functions, numbers, texts and tuples of these: they are what the made functions are known by on disk.
+
+    Numba reads the sizes from the types, so that loops over components cost nothing and entries may differ in type.
+
+    >>> total = BySize(lambda x: eval(f"lambda x: {' + '.join(f'x[{i}]' for i in range(len(x)))}"))
+    >>> total((1, 2, 3)), total((0.5, 0.25))
+    (6, 0.75)
+    """
+
+    def __init__(self, make: Callable[..., Callable]):
+        self.make, self._made = make, {}
+
+    def of(self, *sizes) -> Callable:
+        """The plain function for arguments of these sizes."""
+        if sizes not in self._made:
+            self._made[sizes] = self.make(*sizes)
+        return self._made[sizes]
+
+    def __call__(self, *args):
+        return self.of(*map(size, args))(*args)
+
+
+def size(x) -> tuple | None:
+    """None for anything but a tuple; for a tuple its entries' sizes.
+
+    >>> size(1.0), size((1.0, 2.0)), size(((1.0, 2.0), (3.0, 4.0)))
+    (None, (None, None), ((None, None), (None, None)))
+    """
+    return tuple(map(size, x)) if isinstance(x, tuple) else None
+
+
 def rebind(function: Callable, replace: Callable[[object], object], finish: Callable = lambda f: f,
            done: dict | None = None) -> Callable:
     """A copy of `function` whose globals and closure are passed through `replace`; `finish` is applied to each copy.
@@ -49,6 +85,10 @@ def rebind(function: Callable, replace: Callable[[object], object], finish: Call
         if isinstance(value, PythonOnly):
             inner = rebind(value.function, replace)
             return value if inner is value.function else PythonOnly(inner)
+        if isinstance(value, BySize):
+            if value not in done:
+                done[value] = BySize(lambda *sizes: rebind(value.of(*sizes), replace, finish, done))
+            return done[value]
         if isinstance(value, types.ModuleType):
             return with_functions(value)
         return value
@@ -92,6 +132,8 @@ def captured(function: Callable, done: set | None = None) -> tuple:
     done = set() if done is None else done
     if isinstance(function, PythonOnly):
         function = function.function
+    if isinstance(function, BySize):
+        function = function.make
     if not isinstance(function, types.FunctionType) or function in done:
         return ()
     done.add(function)
@@ -104,7 +146,7 @@ def captured(function: Callable, done: set | None = None) -> tuple:
 
 
 def _parts(value, done: set) -> tuple:
-    if isinstance(value, types.FunctionType | PythonOnly):
+    if isinstance(value, types.FunctionType | PythonOnly | BySize):
         return captured(value, done)
     if isinstance(value, tuple):
         return ("(", *(part for v in value for part in _parts(v, done)), ")")

@@ -25,8 +25,8 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
 from sdekit import noise
-from sdekit.maths import PythonOnly, captured, fingerprint, rebind
-from sdekit.numba_maths import INSTRUCTIONS, with_powers
+from sdekit.maths import BySize, PythonOnly, captured, fingerprint, rebind
+from sdekit.numba_maths import INSTRUCTIONS, sized, with_powers
 from sdekit.numba_maths import replace as stand_in
 
 # Division by zero gives infinity as in NumPy, and `contract` allows fused multiply-adds: both are needed for vector
@@ -45,15 +45,23 @@ def compiled(function: Callable, contract: bool = True) -> Callable:
     """
     inner: dict = {}
     common = OPTIONS if contract else {k: v for k, v in OPTIONS.items() if k != "fastmath"}
+    by_llvm: dict[str, Any] = common | {"forceinline": True}
 
     def finish(copy: Callable) -> Callable:
-        small = copy.__globals__.get("__name__", noise.__name__) == noise.__name__  # written functions have no name
-        options: dict[str, Any] = {"inline": "always"} if small else {"forceinline": True, "pipeline_class": _Pipeline}
-        return njit(**common, **options)(copy)
+        if copy.__globals__.get("__name__", noise.__name__) == noise.__name__:  # written functions have no name
+            return njit(**common, inline="always")(copy)
+        return separate(copy)
+
+    def separate(copy: Callable) -> Callable:
+        return njit(**by_llvm, pipeline_class=_Pipeline)(copy)
 
     def replace(value):
         if isinstance(value, FunctionType):
             return INSTRUCTIONS.get(value) or rebind(value, replace, finish, inner)
+        if isinstance(value, BySize):
+            if value not in inner:
+                inner[value] = sized(value, lambda made: rebind(made, replace, separate, inner), by_llvm)
+            return inner[value]
         return _nothing if isinstance(value, PythonOnly) else stand_in(value)
 
     dispatcher = rebind(function, replace, njit(pipeline_class=_Pipeline, **common))

@@ -26,7 +26,7 @@ from numba.core.untyped_passes import InlineInlinables
 from numba.extending import intrinsic, overload
 
 from sdekit import elementary, noise
-from sdekit.maths import rebind
+from sdekit.maths import BySize, rebind
 
 LARGEST_PRODUCT = 8  # x ** 8 is three squarings
 # Rounding counts here: without this False, Numba would pass the caller's `contract` on.
@@ -304,6 +304,27 @@ def replace(value):
 def bound(function: Callable) -> Callable:
     """A copy of `function` with its np.* and math.* replaced."""
     return rebind(function, replace)
+
+
+# Functions by the sizes of their arguments
+
+
+def sized(function: BySize, compile: Callable, options: Any) -> Callable:
+    """`function` for compiled code: compile(the plain function for the sizes) is called."""
+    def stand_in(*args):
+        return function(*args)
+
+    @overload(stand_in, jit_options=options)
+    def choose(*args):
+        made = compile(function.of(*map(_size, args)))
+        return lambda *args: made(*args)
+
+    return stand_in
+
+
+def _size(x: Any) -> tuple | None:
+    """As `maths.size`, of a type."""
+    return tuple(_size(x[i]) for i in range(len(x))) if isinstance(x, types.Tuple | types.UniTuple) else None
 
 
 # The operator

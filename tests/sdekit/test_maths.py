@@ -10,7 +10,8 @@ from numpy import where as plain_where
 
 import sdekit as sk
 from sdekit.array_engine import NUMPY
-from sdekit.maths import rebind
+from sdekit.components import written
+from sdekit.maths import BySize, captured, fingerprint, rebind
 from tests.conftest import EPS, array
 
 POINTS = np.array([-2.5, -1.0, -0.3, 0.0, 0.2, 0.75, 1.0, 3.0])
@@ -160,3 +161,83 @@ def test_defaults_and_keyword_only_parameters_survive():
         return k * x + m
 
     assert rebind(f, NUMPY)(1.0) == 5.0
+
+
+# Functions by the sizes of their arguments
+
+
+def total(scale=1.0, helper=deeper):
+    """The sum of all entries of exp(scale x), written out for the sizes."""
+    def make(x, k):
+        def terms(name, size):
+            if size is None:
+                return f"helper(scale * {name}) * k"
+            return " + ".join(terms(f"{name}[{i}]", inner) for i, inner in enumerate(size))
+
+        return written("x, k", f"return {terms('x', x)}", scale=scale, helper=helper)
+
+    return BySize(make)
+
+
+@pytest.mark.parametrize("shape", [lambda x: x, lambda x: (x, 2.0 * x, 1), lambda x: ((x, 1.0), (0.5, -x)),
+                                   lambda x: (x, (x, 0))], ids=["number", "mixed tuple", "matrix", "ragged"])
+def test_a_function_by_size_means_the_same_everywhere(bound, shape):
+    f = total()
+    body = lambda x: (f(shape(x), 2.0),)
+    plain = exact(body)
+    assert np.abs(bound(body) - plain).max() <= 8 * EPS * np.abs(plain).max()
+
+
+def test_functions_by_size_nest_and_are_bound_in_turn(bound):
+    inner = total(0.5)
+    twice = BySize(lambda x: written("x", f"return inner(x, 1.0) + inner(({', '.join(['x[0]'] * len(x))}), 3)",
+                                     inner=inner))
+    body = lambda x: (twice((x, -x)), twice((x, 1, x)))
+    assert agree(bound(body), exact(body))
+
+
+def test_powers_and_branches_in_a_written_function_are_compiled_like_all_else(bound):
+    f = BySize(lambda x: written("x", "return np.where(x[0] > 0.1, x[0] ** 3, x[1] ** 2.0) + abs(x[0]) ** 0.5", np=np))
+    body = lambda x: (f((x, 0.5 * x)),)
+    assert agree(bound(body), exact(body))
+
+
+def test_each_size_is_made_once():
+    made = []
+    f = BySize(lambda x: made.append(x) or (lambda x: x))
+    for x in (1.0, 2, np.ones(3), (1.0,), (2,), ((1,), (2,)), ((1.0,), (2,)), ()):
+        assert f(x) is x
+    assert made == [None, (None,), ((None,), (None,)), ()]
+
+
+def test_without_contract_a_function_by_size_has_the_bits_of_numpy():
+    from sdekit.numba_compiler import compiled
+    f = BySize(lambda x: written("x", "return x[0] * x[1] + x[2] * x[0]"))
+    x = np.random.default_rng(1).normal(size=(200, 3))
+    body = lambda a, b, c: f((a, b, c))
+    fast = compiled(body, contract=False)
+    assert all(fast(*row) == body(*row) for row in x.tolist())
+
+
+def test_what_a_maker_closes_over_and_its_code_are_part_of_the_key():
+    def key(f):
+        return fingerprint(captured(lambda x: f(x, 1.0)))
+
+    assert key(total()) == key(total()) is not None
+    others = [total(), total(2.0), total(1), total(helper=helper), BySize(lambda x, k: lambda x, k: k)]
+    assert len({key(f) for f in others}) == len(others)
+
+
+def test_what_a_maker_closes_over_is_compiled_anew_when_it_changes():
+    from sdekit.numba_compiler import compiled
+    make = lambda scale: lambda x: total(scale, lambda x: x)((x, x), 1.0)
+    outer = lambda f: lambda x: f(x, 1.0)
+    for scale in (2.0, 3.0, 2.0):
+        assert compiled(outer(total(scale, lambda x: x)))(1.5) == 1.5 * scale == make(scale)(1.5) / 2
+
+
+def test_rebinding_keeps_the_original_and_shares_one_copy():
+    f = total()
+    g = lambda x: f((x, x), 1.0) + f(x, 1.0)
+    copy = rebind(g, lambda value: types.SimpleNamespace(exp=lambda x: 10.0) if value is math else value)
+    assert copy(0.0) == 30.0 and g(0.0) == 3.0

@@ -25,8 +25,8 @@ class Recorder:
     def __init__(self, fault=()):
         self.paths, self.lock, self.fault, self.flag = [], threading.Lock(), fault, None
 
-    def __call__(self, begin, end, place, path0, begun, k0, k1, x0, p, q, t, h, root, save, offset, W, V, out, fault,
-                 flag, done):
+    def __call__(self, begin, end, place, path0, begun, k0, k1, level, x0, p, q, t, h, scale, save, offset, W, V, out,
+                 fault, flag, done):
         assert begin % LANES == 0 and place == begin and len(fault) == end - begin
         with self.lock:
             self.paths += range(begin, end)
