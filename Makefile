@@ -1,8 +1,8 @@
-# make demo | make test | make setup | make lint | make bench | make bench-peers | make battery
+# make demo | make test | make setup | make lint | make bench | make bench-peers | make battery | make orders
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench bench-peers battery clean
+.PHONY: setup demo test lint bench bench-peers battery orders clean
 
 setup: .venv/ready
 
@@ -34,6 +34,9 @@ bench-peers: .venv-peers/ready bench
 
 battery: setup
 	$(BIN)/python benchmarks/battery.py
+
+orders: setup
+	$(BIN)/python benchmarks/orders.py
 
 clean:
 	rm -rf .venv .venv-peers out

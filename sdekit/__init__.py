@@ -6,10 +6,13 @@
 """
 
 from sdekit.brownian import Brownian
+from sdekit.calculus import to_ito, to_stratonovich
+from sdekit.convergence import Convergence, convergence
 from sdekit.diagnosis import Diagnosis, diagnose
 from sdekit.files import load
 from sdekit.interp import interp
 from sdekit.langevin import baoab
+from sdekit.laws import check_method
 from sdekit.methods import Method, euler_maruyama, exact
 from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
@@ -34,11 +37,12 @@ from sdekit.variates import exponentials, gammas, poissons, uniforms
 
 __version__ = "0.1.0"
 __all__ = [
-    "ODE", "SDE", "Brownian", "BrownianMotion", "Diagnosis", "GeometricBrownianMotion", "LinearDrift", "Method",
-    "ODEMethod", "OrnsteinUhlenbeck", "Paths", "Stratonovich", "Summary", "UnderdampedLangevin", "baoab",
-    "diagnose", "dopri5", "dri1", "euler", "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage",
-    "gammas", "heun", "heun_stratonovich", "integral", "integrate", "interp", "load", "maximum", "midpoint",
-    "milstein", "milstein_stratonovich", "minimum", "normals", "plan", "poissons", "probability_flow", "reverse",
-    "reversible_heun", "rk4", "simulate", "sra", "sri", "srock", "srock_with", "strong_general", "summarize",
-    "tamed_euler", "theta", "uniforms",
+    "ODE", "SDE", "Brownian", "BrownianMotion", "Convergence", "Diagnosis", "GeometricBrownianMotion",
+    "LinearDrift", "Method", "ODEMethod", "OrnsteinUhlenbeck", "Paths", "Stratonovich", "Summary",
+    "UnderdampedLangevin", "baoab", "check_method", "convergence", "diagnose", "dopri5", "dri1", "euler",
+    "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage", "gammas", "heun", "heun_stratonovich",
+    "integral", "integrate", "interp", "load", "maximum", "midpoint", "milstein", "milstein_stratonovich",
+    "minimum", "normals", "plan", "poissons", "probability_flow", "reverse", "reversible_heun", "rk4", "simulate",
+    "sra", "sri", "srock", "srock_with", "strong_general", "summarize", "tamed_euler", "theta", "to_ito",
+    "to_stratonovich", "uniforms",
 ]

@@ -1,4 +1,4 @@
-"""Pictures of paths and of summaries. The functions take a result and return the matplotlib Axes."""
+"""Pictures of paths, of summaries and of orders. The functions take a result and return the matplotlib Axes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 if TYPE_CHECKING:
+    from sdekit.convergence import Convergence
     from sdekit.paths import Paths
     from sdekit.summary import Summary
 
@@ -83,6 +85,65 @@ def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20
     ax.plot(paths.t, x[:lines].T, linewidth=0.8)
     ax.plot(paths.t, mean, color="black", linewidth=1.2, linestyle="--", label="mean")
     return _finish(ax, f"{min(lines, len(paths))} paths, {paths.info['equation']}", _name(paths, component))
+
+
+def orders(found: Convergence, ax: Axes | None = None, *, of: str = "strong", against: str = "h") -> Axes:
+    """Errors with two standard errors either way, on logarithmic axes, and the lines whose slopes are the orders.
+
+    of       "strong", "rms", or the name of an expectation, such as "E X"
+    against  "h", the step size, or "seconds" of a path: which method is the cheapest for an error
+
+    Hollow points did not count for the order: they are drowned in sampling noise, or too coarse.
+
+    >>> import sdekit as sk
+    >>> from sdekit.convergence import convergence
+    >>> found = convergence(sk.GeometricBrownianMotion(0.5, 0.5), 1.0, steps=(8, 16, 32), paths=200)
+    >>> found.plot().get_xlabel()
+    'step size h'
+    """
+    if against not in ("h", "seconds"):
+        raise ValueError(f'errors are drawn against "h" or "seconds", got {against!r}')
+    ax = ax or plt.figure(figsize=(7, 5), layout="constrained").add_subplot()
+    for k, method in enumerate(dict.fromkeys(row.method for row in found.rows)):
+        order, rows = found.order(method, of), [row for row in found.rows if row.method == method]
+        pairs = np.array([{"strong": row.strong, "rms": row.rms}.get(of) or row.weak[of] for row in rows])
+        x = np.array([row.h if against == "h" else 1e6 * row.seconds for row in rows])
+        error, bar = np.abs(pairs[:, 0]), 2 * pairs[:, 1]
+        shown, counts = error > 0, np.array([row.steps in order.steps for row in rows])
+        low = np.minimum(bar, 0.9 * error)  # a bar that would reach nought stops before it
+        color, marker = f"C{k % 10}", "osD^vPX*<>"[k % 10]
+        claimed = "" if order.claimed is None else f" (claims {order.claimed:g})"
+        label = f"{method}: {order}{claimed}" if order.told else f"{method}: {order.note.split(':')[0]}"
+        ax.errorbar(x[shown], error[shown], [low[shown], bar[shown]], fmt="none", ecolor=color, elinewidth=1, capsize=2)
+        ax.plot(x[shown & ~counts], error[shown & ~counts], marker, color=color, fillstyle="none")
+        if not order.told:
+            ax.plot([], [], marker, color=color, fillstyle="none", label=label)
+        elif against == "h":
+            h, centre = x[counts], np.exp(np.mean(np.log([x[counts], error[counts]]), axis=1))
+            ax.plot(h, centre[1] * (h / centre[0]) ** order.estimate, color=color, linewidth=1)
+            ax.plot(h, error[counts], marker, color=color, label=label)
+        else:
+            ax.plot(x[shown], error[shown], color=color, linewidth=1)
+            ax.plot(x[counts], error[counts], marker, color=color, label=label)
+    name = {"strong": "E|X_h(T) - X(T)|", "rms": "(E|X_h(T) - X(T)|²)^½"}.get(of, f"|error of {of}|")
+    ax.set(xscale="log", yscale="log", ylabel=name, title=f"{found.info['equation']}, {found.info['paths']:,} paths",
+           xlabel="step size h" if against == "h" else "µs for a path")
+    h = sorted({row.h for row in found.rows})
+    across = h if against == "h" else _round(*ax.get_xlim())
+    for axis, ticks in ((ax.xaxis, across), (ax.yaxis, _round(*ax.get_ylim()))):
+        axis.set_ticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        axis.set_minor_locator(NullLocator())
+    ax.grid(alpha=0.25, which="major", linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _round(low: float, high: float) -> np.ndarray:
+    """Round numbers in between, for a logarithmic axis: 1, 2, 5, 10, ..., or powers of ten where these are many."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(powers, [1, 2, 5] if high < 300 * low else [1]).ravel()
+    return ticks[(low <= ticks) & (ticks <= high)]
 
 
 def _bands(ax: Axes | None, t: np.ndarray, bands, quantile: Callable) -> Axes:

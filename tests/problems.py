@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import sdekit as sk
+from sdekit import problems
 
 
 @dataclass(frozen=True)
@@ -32,102 +33,20 @@ class Pathwise:
         return self.name
 
 
-def _linear_drift(x, t, a):
-    return a * x
+def pathwise(problem: problems.Problem) -> Pathwise:
+    """The library's problem, of W (paths, times, noises)."""
+
+    def solution(t, W):
+        x = problem.solution(t, W[..., 0] if problem.noises == 1 else W)
+        return np.stack(x, axis=-1) if isinstance(x, tuple) else x
+
+    return Pathwise(problem.name, problem.sde, problem.x0, solution, problem.source,
+                    1.0 if problem.kind == "additive" else 0.5, problem.noises)
 
 
-def _linear_noise(x, t, b):
-    return b * x
-
-
-def _tanh_drift(x, t):
-    return -0.25 * x * (1.0 - x * x)
-
-
-def _tanh_noise(x, t):
-    return 0.5 * (1.0 - x * x)
-
-
-def _tanh_solution(t, W, x0=0.5):
-    grown = (1.0 + x0) * np.exp(W[..., 0])
-    return (grown + x0 - 1.0) / (grown + 1.0 - x0)
-
-
-def _wave_drift(x, t, p):
-    return -(p**2) * np.sin(x) * np.cos(x) ** 3
-
-
-def _wave_noise(x, t, p):
-    return p * np.cos(x) ** 2
-
-
-def _additive_drift(x, t, b):
-    return b / np.sqrt(1.0 + t) - x / (2.0 * (1.0 + t))
-
-
-def _additive_noise(x, t, a, b):
-    return a * b / np.sqrt(1.0 + t)
-
-
-def _sinh_drift(x, t):
-    return 0.5 * x
-
-
-def _sinh_noise(x, t):
-    return np.sqrt(1.0 + x * x)
-
-
-def _arsinh_drift(x, t):
-    return 0.5 * x + np.sqrt(x * x + 1.0)
-
-
-def _two_noises(x, t, b1, b2):
-    return b1 * x, b2 * x
-
-
-def _commutative_drift(x, t):
-    u, v = x
-    return -2.0 * u + v + 1.01 * u, u - 2.0 * v + 1.01 * v
-
-
-def _commutative_noise(x, t, b):
-    u, v = x
-    return (b * u, b * u, b * u, b * u), (b * v, b * v, b * v, b * v)
-
-
-def _commutative_solution(t, W, b=0.87):
-    """(1, 1) is an eigenvector of A = [[-2, 1], [1, -2]], of eigenvalue -1."""
-    x = np.exp((-1.0 + 1.01 - 2.0 * b**2) * t + b * W.sum(axis=-1))
-    return np.stack([x, x], axis=-1)
-
-
-KP = "Kloeden & Platen, Numerical Solution of Stochastic Differential Equations"
-
-linear = Pathwise(
-    "linear", sk.SDE(_linear_drift, _linear_noise, a=1.01, b=0.87), 0.5,
-    lambda t, W: 0.5 * np.exp((1.01 - 0.87**2 / 2) * t + 0.87 * W[..., 0]),
-    KP + ", section 4.4; SciML SDEProblemLibrary, prob_sde_linear")
-tanh = Pathwise("tanh", sk.SDE(_tanh_drift, _tanh_noise), 0.5, _tanh_solution, KP + ", section 4.4")
-wave = Pathwise(
-    "wave", sk.SDE(_wave_drift, _wave_noise, p=0.1), 1.0, lambda t, W: np.arctan(0.1 * W[..., 0] + np.tan(1.0)),
-    KP + ", section 4.4; SciML SDEProblemLibrary, prob_sde_wave")
-additive = Pathwise(
-    "additive", sk.SDE(_additive_drift, _additive_noise, a=0.1, b=0.05), 1.0,
-    lambda t, W: (1.0 + 0.05 * (t + 0.1 * W[..., 0])) / np.sqrt(1.0 + t),
-    "SciML SDEProblemLibrary, prob_sde_additive", strong=1.0)
-sinh = Pathwise(
-    "sinh", sk.SDE(_sinh_drift, _sinh_noise), 0.5, lambda t, W: np.sinh(W[..., 0] + np.arcsinh(0.5)),
-    KP + ", section 4.4")
-arsinh = Pathwise(
-    "arsinh", sk.SDE(_arsinh_drift, _sinh_noise), 0.0, lambda t, W: np.sinh(t + W[..., 0]),
-    KP + ", section 4.4; the weak test problem of Roessler 2010")
-two_noises = Pathwise(
-    "two noises", sk.SDE(_linear_drift, _two_noises, a=-0.02, b1=1.0, b2=2.0), 1.0,
-    lambda t, W: np.exp((-0.02 - 2.5) * t + W[..., 0] + 2.0 * W[..., 1]),
-    KP + ", section 4.4, with two noises", noises=2)
-commutative = Pathwise(
-    "commutative", sk.SDE(_commutative_drift, _commutative_noise, b=0.87), (1.0, 1.0), _commutative_solution,
-    "Roessler 2010", noises=4)
+linear, tanh, wave, additive, sinh, arsinh, two_noises, commutative = map(pathwise, (
+    problems.linear, problems.tanh, problems.wave, problems.additive, problems.sinh, problems.arsinh,
+    problems.two_noises, problems.commutative))
 
 PATHWISE = [linear, tanh, wave, additive, sinh, arsinh, two_noises, commutative]
 
