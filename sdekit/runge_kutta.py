@@ -8,7 +8,7 @@
 
 The first three treat the drift alike: f at both ends of the step, moved by noise that makes the term f'g exact,
 
-    f1 = f(x + (p1 W + q1 H) g, t),    f2 = f(x + h f1 + (p2 W + q2 H) g, t + h),    I_10/h = W/2 + H = (xi1 + xi2)/2.
+    f1 = f(x + xi1 g, t),    f2 = f(x + h f1 + xi2 g, t + h),    (xi1 + xi2)/2 = W/2 + H = I_10/h.
 """
 
 from collections.abc import Callable
@@ -223,7 +223,7 @@ def _own_columns(c: Coefficients) -> Callable:
 #: Kutta 1901; Hairer, Norsett & Wanner 1993, II.1.
 kutta3 = ODEMethod("kutta3", _kutta3, order=3, evaluations=3)
 
-#: `tableaus.ADDITIVE`; strong order 2 where f is linear in x up to what W and H say of the path.
+#: `tableaus.ADDITIVE`. Strong order 2 where f is linear in x.
 sra = Method("sra", _sra, strong=1.5, weak=2.0, noise="additive", calculus="any", draws="WH", evaluations=(2, 2),
              ode=heun)
 
