@@ -12,13 +12,18 @@ What the functions return says what the SDE is:
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
+from functools import wraps
 from numbers import Real
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Equation = TypeVar("Equation", bound="ODE")
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -46,6 +51,7 @@ class ODE:
 
 
 def _brief(value) -> str:
+    value = numbers(value)
     if np.ndim(value):
         return f"[{value[0]}, ..., {value[-1]}]" if len(value) > 2 else str(value.tolist())
     return repr(value)
@@ -57,7 +63,8 @@ class SDE(ODE):
 
     drift, diffusion   plain functions of (x, t, parameters by name); see this module's table for what they return.
                        A system's state arrives as its components: `s, v = x`. Write elementwise maths with np.*.
-    parameters         by the names that the functions use: numbers, or arrays (paths,) with one for each path
+    parameters         by the names that the functions use: numbers, or arrays (paths,) with one for each path; or
+                       torch tensors in their place, whose gradients are wanted
 
     Raises TypeError for a parameter that no function takes, or one that a function needs and nobody gave.
 
@@ -113,7 +120,14 @@ def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable)
 
 
 def _parameter(name: str, value):
-    """A number, or an array (paths,) that holds one for each path."""
+    """A number, or an array (paths,) that holds one for each path; a tensor stays what it is."""
+    if hasattr(value, "detach"):
+        if not value.is_floating_point() or value.ndim > 1 or not value.numel():
+            raise TypeError(f"the parameter {name} must be a tensor of one real number, or of one for each path; got "
+                            f"{value.dtype} {tuple(value.shape)}")
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"the parameter {name} must be finite, got {value}")
+        return value
     array = np.asarray(value) if isinstance(value, np.ndarray | list | Real) and not isinstance(value, bool) else None
     if array is None or array.dtype.kind not in "iuf" or array.ndim > 1 or not array.size:
         raise TypeError(f"the parameter {name} must be a real number, or an array (paths,) of them; got {value!r} "
@@ -125,6 +139,37 @@ def _parameter(name: str, value):
     array = array.astype(float)
     array.setflags(write=False)
     return array
+
+
+def numbers(value: Any, found: list | None = None) -> Any:
+    """A torch tensor as a number or an array, and those in a tuple; all else as it is. `found` gets the tensors."""
+    if isinstance(value, tuple):
+        return tuple(numbers(v, found) for v in value)
+    if not hasattr(value, "detach"):
+        return value
+    if found is not None:
+        found.append(value)
+    array = value.detach().cpu().double().numpy()
+    return array if array.ndim else float(array)
+
+
+def in_numbers(equation: Equation, found: list) -> Equation:
+    """The equation with numbers in place of tensors, among its parameters and in what its functions return; `found`
+    gets those that they return."""
+    if "torch" not in sys.modules:
+        return equation
+
+    def plain(function: Callable) -> Callable:
+        @wraps(function)
+        def call(*args, **named):
+            return numbers(function(*args, **named), found)
+
+        return call
+
+    other = copy(equation)
+    vars(other).update({k: plain(vars(other)[k]) for k in ("drift", "diffusion") if k in vars(other)})
+    vars(other)["parameters"] = MappingProxyType({k: numbers(v) for k, v in equation.parameters.items()})
+    return other
 
 
 def takes(function: Callable, after: int = 2) -> list[str]:

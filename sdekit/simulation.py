@@ -23,7 +23,8 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
              seed: int | None = None, method: Method | None = None, save: Any = "all", noise=None, track=None,
              backend: str = "auto", threads: int | None = None, stream: int = 0, first: int = 0,
              device: Any = None, dtype: Any = None, bits: int = 64, nonfinite: str = "raise", rtol: float | None = None,
-             atol: float | None = None, progress: bool | None = None) -> Paths:
+             atol: float | None = None, checkpoint: int | None = None, compile: bool = False,
+             progress: bool | None = None) -> Paths:
     """Simulate paths of dX = drift(X, t) dt + diffusion(X, t) dW.
 
     sde      an `SDE`, or a process such as `GeometricBrownianMotion(mu, sigma)`
@@ -52,7 +53,14 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
              atol + rtol |x| (root mean square over the components; on the path's own W, see `sdekit.adaptive`); `steps`
              is the coarsest grid, 16 by default, and names the noise. Needs a method of strong order 1; by default the
              one for the kind of noise. atol alone: rtol = 0; rtol alone: atol = rtol / 1000
+    checkpoint  on torch, for gradients of long runs: of so many steps only the state before them is kept, and they are
+             computed again in the backward pass. Memory falls from that of `steps` steps to steps / checkpoint states
+             and `checkpoint` steps; the gradients are the same
+    compile  on torch: noise and step by torch.compile, the same numbers to rounding; takes 10 to 60 s the first time
     progress True or False; by default a bar in a terminal for runs over 2 s
+
+    On torch, gradients flow from the values to x0, to the parameters that are tensors and to tensors that the functions
+    close over.
 
     Returns `Paths`. Raises TypeError and ValueError for arguments that do not fit, MemoryError before any work for a
     result larger than the free memory, FloatingPointError for a state that is not finite, naming path, step and time.
@@ -65,7 +73,7 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
     if not isinstance(sde, SDE):
         raise TypeError(f"simulate needs an SDE, got {sde!r}; make one of two functions by SDE(drift, diffusion), or "
                         "give an ODE to integrate()")
-    how = Execution(backend, threads, device, progress, nonfinite, dtype, bits, rtol, atol)
+    how = Execution(backend, threads, device, progress, nonfinite, dtype, bits, rtol, atol, checkpoint, compile)
     method = _choose(sde, method, noise is not None, how)
     origin = _origin(seed, stream, first, noise)
     work = prepare(sde, method, x0, t, steps, paths, save, noise, origin, how, track)
@@ -75,7 +83,7 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
 def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *, method: ODEMethod | None = None,
               save: Any = "all", track=None, backend: str = "auto", threads: int | None = None, device: Any = None,
               dtype: Any = None, nonfinite: str = "raise", rtol: float | None = None, atol: float | None = None,
-              progress: bool | None = None) -> Paths:
+              checkpoint: int | None = None, compile: bool = False, progress: bool | None = None) -> Paths:
     """Solve dx/dt = drift(x, t).
 
     ode      an `ODE`, a function of (x, t), or an `SDE`, of which only the drift is followed: its noise-free curve
@@ -95,7 +103,8 @@ def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *
     """
     if not isinstance(ode, ODE):
         ode = ODE(ode)
-    how = Execution(backend, threads, device, progress, nonfinite, dtype, rtol=rtol, atol=atol)
+    how = Execution(backend, threads, device, progress, nonfinite, dtype, rtol=rtol, atol=atol, checkpoint=checkpoint,
+                    compile=compile)
     if method is None:
         method = dopri5 if how.tolerances or (steps is None and np.size(t) < 3) else rk4
     if not isinstance(method, ODEMethod):
@@ -207,6 +216,8 @@ class Source:
             raise ValueError("paths of adaptive steps cannot be extended; simulate to the later time")
         if self.work.begin.inner is not None or old.save[-1] != old.steps:
             raise ValueError("only numbers and systems of numbers whose last saved time is the end can be extended")
+        if getattr(paths.x, "requires_grad", False):
+            raise ValueError("the gradients of these paths end with them; simulate to the later time")
         after = replace(work, run=work.run.after(old.steps, tuple(self._end().T)))
         values, _ = after.values()
         more, joined = result(after, values), result(work, values)
@@ -305,7 +316,7 @@ def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None
     how = Execution(backend, threads, device, False, nonfinite, dtype, bits, rtol, atol)
     method = _choose(sde, method, noise is not None, how)
     work = prepare(sde, method, x0, t, steps, paths, save, noise, _origin(seed, stream, first, noise), how, track)
-    return Plan(work.run.paths, work.run.steps, work.bytes, _trial(work), work.backend, work.run.threads, method)
+    return Plan(work.run.paths, work.run.steps, work.bytes, _trial(work), work.backend, work.run.threads, work.method)
 
 
 def _trial(work: Work) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from numbers import Real
 
+import numpy as np
+
 from sdekit.components import Coefficients, as_tuple, written
 from sdekit.maths import PythonOnly
 from sdekit.methods import Method, euler_maruyama
@@ -28,7 +30,7 @@ def _noise(c: Coefficients) -> Callable:
 def _tamed_euler(c: Coefficients) -> Callable:
     f, add, scale, noise = c.f, c.add, c.scale, _noise(c)
     squares = " + ".join(f"k[{i}] * k[{i}]" for i in range(c.shape.dim))
-    size = written("k", "return abs(k[0])" if c.shape.dim == 1 else f"return ({squares}) ** 0.5")
+    size = written("k", "return abs(k[0])" if c.shape.dim == 1 else f"return np.sqrt({squares})", np=np)
 
     def step(x, t, h, dw, p):
         k = f(x, t, p)

@@ -2,61 +2,120 @@
 
 A tensor state (batch, ...) is driven by a noise of its own for each element: element e of noise j is component
 j size + e of the path, size being the number of elements of one path's state.
+
+Gradients flow from the saved values to x0, to parameters that are tensors, and to tensors that the functions close
+over. With `checkpoint` = k every k-th state is kept alone; the steps between are computed again in the backward pass,
+from the same noise, which is a function of its counters. Where sqrt is at 0 its derivative counts as 0: that of
+sqrt(max(x, 0)) is then right for every x but 0.
 """
 
 import math
-from collections.abc import Callable
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache, partial
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from sdekit import noise
 from sdekit.adaptive import Cellwise, march_cells
 from sdekit.areas import tree_areas
 from sdekit.array_engine import march
 from sdekit.brownian import split
-from sdekit.maths import namespace, rebind
-from sdekit.run import Run
+from sdekit.components import written
+from sdekit.maths import captured, rebind
+from sdekit.run import NonFinite, Run
 from sdekit.variates import EXPONENTIAL
 
 LANES = 64
 _RENAMED = {"power": "pow", "absolute": "abs", "fabs": "abs"}
 
 
-class _Torch:
-    """torch's functions under NumPy's names; numbers among the arguments become tensors."""
+def _sqrt(x: torch.Tensor) -> torch.Tensor:
+    if not x.requires_grad:
+        return torch.sqrt(x)
+    zero = x == 0.0
+    return torch.where(zero, 0.0, torch.sqrt(torch.where(zero, 1.0, x)))
 
-    def __getattr__(self, name: str):
-        function = getattr(torch, _RENAMED.get(name, name), None)
+
+def _taking_numbers(function: Callable, plain: Callable) -> Callable:
+    """torch's function with numbers among its arguments, which become tensors; `plain` for numbers alone."""
+    def call(*args: Any, **options):
+        tensors = [a for a in args if isinstance(a, torch.Tensor)]
+        if not tensors:
+            return plain(*args, **options)
+        like = next((a for a in tensors if a.is_floating_point()), tensors[0].new_empty(0, dtype=torch.float64))
+        number = {"dtype": like.dtype, "device": like.device}
+        return function(*(torch.full((), float(a), **number) if isinstance(a, Real) else a for a in args), **options)
+
+    return call
+
+
+def _namespace() -> types.ModuleType:
+    """torch's functions under the names of NumPy's and math's: a module, which torch.compile can look into."""
+    bound = types.ModuleType("torch under NumPy's names")
+    for name in {*dir(np), *dir(math)}:
+        function = _sqrt if name == "sqrt" else getattr(torch, _RENAMED.get(name, name), None)
         plain = getattr(np, name, None) or getattr(math, name, None)
-        if not callable(function) or not callable(plain) or isinstance(function, type):
-            return plain if isinstance(plain, float) else None  # np.pi; but no np function that would leave torch
+        if isinstance(plain, float):
+            setattr(bound, name, plain)  # np.pi
+        elif callable(function) and callable(plain) and not isinstance(function, type):
+            setattr(bound, name, _taking_numbers(function, plain))
 
-        def call(*args, **options):
-            tensors = [a for a in args if isinstance(a, torch.Tensor)]
-            if not tensors:
-                return plain(*args, **options)
-            like = next((a for a in tensors if a.is_floating_point()), tensors[0].new_empty(0, dtype=torch.float64))
-            number = {"dtype": like.dtype, "device": like.device}
-            return function(*(torch.as_tensor(a, **number) if isinstance(a, Real) else a for a in args), **options)
+    def missing(name: str):
+        raise AttributeError(f"np.{name} (or math.{name}) has no counterpart in torch; write it with elementary "
+                             "functions, or choose another backend")
 
-        return call
+    vars(bound)["__getattr__"] = missing
+    return bound
 
 
-_replace = namespace(_Torch(), "torch")
+_NUMPY = _namespace()
+
+
+def _replace(value):
+    if value is np or value is math:
+        return _NUMPY
+    if isinstance(value, np.ufunc) or getattr(value, "__module__", None) == "math":
+        return getattr(_NUMPY, value.__name__)
+    return value
+
+
+def _with_bits(value):
+    return _BITS.get(value) or _replace(value) if callable(value) else _replace(value)
+
+
 _BITS = {noise.bits: lambda x: x.view(torch.int64), noise.from_bits: lambda k: k.view(torch.float64)}
+
+
+def _nameless(function: types.FunctionType) -> types.FunctionType:
+    """The function with globals of its own without a __name__, by which torch.compile would look for its module's."""
+    names = function.__globals__
+    module = sys.modules.get(names.get("__name__", ""))
+    if "__name__" not in names or (module is not None and vars(module) is names):
+        return function
+    copy = types.FunctionType(function.__code__, {k: v for k, v in names.items() if k != "__name__"},
+                              function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def _bound(law: Callable) -> Callable:
     """`noise.pair`, or another law, as a function (key, path, component, half, slot) of int64 tensors and numbers."""
-    law = rebind(law, lambda value: _BITS.get(value) or _replace(value) if callable(value) else _replace(value))
-
-    def draw(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, half: int, slot: int = 0) -> tuple:
+    def draw(key: tuple[int, int], path: torch.Tensor, component: torch.Tensor, half: int, slot: Any = 0,
+             faster: bool = False) -> tuple:
         number = {"dtype": torch.int64, "device": path.device}
-        return law(*torch.tensor(key, **number), path, component, torch.tensor(half, **number),
-                   torch.as_tensor(slot, **number))
+        function = _compiled_law(law) if faster else plain
+        return function(*torch.tensor(key, **number), path, component, torch.tensor(half, **number),
+                        torch.as_tensor(slot, **number))
 
+    plain = rebind(law, _with_bits)
     return draw
 
 
@@ -64,9 +123,63 @@ def _bound(law: Callable) -> Callable:
 normals, coarse, exponentials = _bound(noise.pair), _bound(noise.quad), _bound(noise.exponential_pair)
 
 
+@lru_cache
+def _compiled_law(law: Callable) -> Callable:
+    return _Compiled(rebind(law, _with_bits, _nameless), "the noise", dynamic=True)
+
+
+@lru_cache(maxsize=64)
+def _compiled_step(step: Callable, dtype, device, frozen: tuple) -> Callable:
+    """Another one for a variable outside the functions that has changed, as `work._kernel`."""
+    return _Compiled(_in_kind(rebind(step, _replace, _nameless), dtype, device), "a step")
+
+
+class _Compiled:
+    """A function compiled by torch.compile at its first call; as it is, with a warning, where that fails."""
+
+    def __init__(self, function: Callable, what: str, dynamic: bool | None = None):
+        self.plain, self.what, self.known = function, what, False
+        # A code object of its own: torch counts the versions of each, and gives up after eight
+        self.function = torch.compile(written("*args", "return own(*args)", own=function), fullgraph=True,
+                                      dynamic=dynamic)
+
+    def __call__(self, *args):
+        if self.known:
+            return self.function(*args)
+        try:
+            value = self.function(*args)
+        except Exception as error:
+            self.function = self.plain
+            value = self.plain(*args)  # an error of the functions' own is raised here
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            warnings.warn(f"torch.compile failed on {self.what}, which goes on without it: {type(error).__name__}: "
+                          f"{reason}", RuntimeWarning, stacklevel=2)
+        self.known = True
+        return value
+
+
+def check_place(x, device) -> None:
+    """Raise ValueError for a device that is not there, TypeError for a tensor x that is too coarse to add steps to."""
+    if x is not None and x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"a tensor x0 must be float32 or float64, got {x.dtype}, in whose rounding the steps would be "
+                        "lost; give x0.float()")
+    if device is None:
+        return
+    try:
+        torch.empty(1, dtype=torch.float64 if x is None else x.dtype, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ValueError(f"device={device!r} cannot be used here ({reason}); there is {', '.join(there)}") from None
+
+
 def run_torch(step: Callable | Cellwise, run: Run, tensor: bool, device, dtype,
-              tick: Callable[[int], None]) -> torch.Tensor:
-    """The values: (paths, times, ...) for a tensor state, else (paths, times, dim); stored as `dtype`, if not None."""
+              tick: Callable[[int], None], every: int | None = None, faster: bool = False) -> torch.Tensor:
+    """The values: (paths, times, ...) for a tensor state, else (paths, times, dim); stored as `dtype`, if not None.
+
+    every    steps whose states are computed again in the backward pass; None: all are kept for it
+    faster   step and noise by torch.compile
+    """
     if tensor:
         x, row = tuple(c.to(device) for c in run.x0), torch.arange(run.paths, device=device)
     else:
@@ -77,13 +190,18 @@ def run_torch(step: Callable | Cellwise, run: Run, tensor: bool, device, dtype,
         x = tuple(c.expand(len(row)).clone() if len(c) == 1 else c[row] for c in starts)
     number = x[0].dtype
     like = {"dtype": number, "device": device}
-    p = tuple(torch.tensor(v, **like)[row].reshape(-1, *(1,) * (x[0].ndim - 1)) if np.ndim(v) else v for v in run.p)
+    p = tuple(_parameter(v, like, row, x[0].ndim) for v in run.p)
 
     saved = []
     if isinstance(step, Cellwise):
-        states = march_cells(step.bound(_replace), x, run, p, Cells(run, x[0], row))
+        states = march_cells(_without_lost(step.bound(_replace)), x, run, p, Cells(run, x[0], row))
     else:
-        states = march(_in_kind(rebind(step, _replace), number, device), x, run, p, *_draws(run, x[0], row), _finite)
+        if faster:
+            p = tuple(torch.as_tensor(v, dtype=torch.float64, device=device) if np.ndim(v) == 0 else v for v in p)
+            kernel = _in_tensors(_compiled_step(step, number, x[0].device, captured(step)), device)
+        else:
+            kernel = _in_kind(rebind(step, _replace), number, device)
+        states = _marched(_careful(kernel), x, run, p, *_draws(run, x[0], row, faster), every)
     for _, state in states:
         if state[0].shape != x[0].shape:
             raise ValueError(f"x0 has shape {tuple(x[0].shape)}, but a step of the SDE's functions gives "
@@ -102,12 +220,105 @@ def _in_kind(step: Callable, dtype, device) -> Callable:
     return step_in_kind
 
 
+def _in_tensors(step: Callable, device) -> Callable:
+    """The compiled step for times that are numbers: as tensors they do not compile it anew."""
+    def in_tensors(x, t, h, dw, p):
+        return step(x, *(torch.full((), v, dtype=torch.float64, device=device) for v in (t, h)), dw, p)
+
+    return in_tensors
+
+
+def _careful(step: Callable) -> Callable:
+    """The step, refused where it changes the state in place."""
+    def careful(x, t, h, dw, p):
+        before = [c._version for c in x if not c.is_inference()]
+        y = step(x, t, h, dw, p)
+        if before != [c._version for c in x if not c.is_inference()]:
+            raise ValueError("drift or diffusion changes its argument in place; write x = x - 1.0 in place of "
+                             "x -= 1.0, so that it gets a tensor of its own")
+        return y
+
+    return careful
+
+
+def _parameter(value, like: dict, row: torch.Tensor, ndim: int):
+    """A number as it is; a tensor without axes, or with one entry for each path and as many axes as the state."""
+    if not isinstance(value, np.ndarray | torch.Tensor):
+        return value
+    value = torch.as_tensor(value, **like)
+    return value[row].reshape(-1, *(1,) * (ndim - 1)) if value.ndim else value
+
+
+def _marched(step: Callable, x: tuple, run: Run, p: tuple, increments: Callable, aside: Callable,
+             every: int | None) -> Iterator[tuple[int, tuple]]:
+    """As `march`; of each stretch of so many steps autograd keeps the state before it alone."""
+    if every is None:
+        yield from march(step, x, run, p, increments, aside, _finite)
+        return
+    before = np.append(0, np.cumsum(run.offset > 0.0))  # saved times off the grid before each saved time
+
+    def over(begin: int, end: int, which: np.ndarray, *x: torch.Tensor) -> tuple:
+        """The states at these saved times and at the end of the stretch, one after the other."""
+        save, offset = (np.append(v[which], last) for v, last in ((run.save, end), (run.offset, 0.0)))
+        twice = len(which) > 0 and save[-2] == end and offset[-2] == 0.0
+        part = replace(run, grid=run.grid[begin:end + 1], save=save[:len(save) - twice] - begin,
+                       offset=offset[:len(save) - twice])
+        first = before[which[0]] if len(which) else 0
+        try:
+            states = [state for _, state in march(step, x, part, p, lambda n, h: increments(begin + n, h),
+                                                  lambda k: aside(first + k), _finite)]
+        except NonFinite as fault:
+            raise NonFinite(fault.path, begin + fault.step) from None
+        return tuple(c for state in (states + states[-1:] if twice else states) for c in state)
+
+    for begin in range(0, run.steps, every):
+        end = min(begin + every, run.steps)
+        behind = run.save + (run.offset > 0.0)  # the step after which it is known
+        which = np.flatnonzero((behind <= end) & ((behind > begin) | (begin == 0)))
+        values = checkpoint(partial(over, begin, end, which), *x, use_reentrant=False)
+        states = [values[k:k + len(x)] for k in range(0, len(values), len(x))]
+        yield from zip(which.tolist(), states)
+        x = states[-1]
+
+
+def _without_lost(cellwise: Cellwise) -> Cellwise:
+    """The same, but paths whose values are not finite are constants in it: a step that was too long, and is not taken,
+    must not bring its NaN into the gradients (0 times infinity). They are computed at another path's place."""
+    def on_others(function: Callable, state: Callable) -> Callable:
+        def finite(*args):
+            first = function(*args)
+            x = state(first)
+            if not any(c.requires_grad for c in x):
+                return first
+            good = torch.stack([c.isfinite().reshape(len(c), -1).all(1) for c in x]).all(0)
+            if bool(good.all()):
+                return first
+            if not bool(good.any()):
+                return _each(lambda v: v.detach(), first)
+            rows = torch.where(good, torch.arange(len(good), device=good.device), int(good.int().argmax()))
+            again = function(*_each(lambda v: v[rows] if v.ndim and len(v) == len(rows) else v, args))
+            return _each(lambda v, w: torch.where(good.reshape(-1, *(1,) * (v.ndim - 1)), w, v.detach())
+                         if v.ndim else w, first, again)
+
+        return finite
+
+    return replace(cellwise, attempt=on_others(cellwise.attempt, lambda result: result[0]),
+                   aside=on_others(cellwise.aside, lambda x: x))
+
+
+def _each(function: Callable, first, *others):
+    """The function of every tensor in a tuple of tuples, and of those at its place in others."""
+    if isinstance(first, tuple):
+        return tuple(_each(function, *values) for values in zip(first, *others))
+    return function(first, *others) if isinstance(first, torch.Tensor) else first
+
+
 def _finite(x: tuple) -> int | None:
     good = torch.stack([c.isfinite() for c in x]).all(0).reshape(len(x[0]), -1).all(1)
     return None if bool(good.all()) else int(good.int().argmin())
 
 
-def _draws(run: Run, x: torch.Tensor, row: torch.Tensor) -> tuple[Callable, Callable]:
+def _draws(run: Run, x: torch.Tensor, row: torch.Tensor, faster: bool = False) -> tuple[Callable, Callable]:
     """The draws of step n, and those of the k-th saved time off the grid: tuples of tensors of x's shape and dtype.
 
     `row` are the paths' numbers in this run.
@@ -128,7 +339,7 @@ def _draws(run: Run, x: torch.Tensor, row: torch.Tensor) -> tuple[Callable, Call
         n += run.begun
         if held.get(slot, (None,))[0] != n // per:
             component = torch.arange(count, device=x.device)[None, :]
-            held[slot] = n // per, law(run.key, path, component, n // per, slot)
+            held[slot] = n // per, law(run.key, path, component, n // per, slot, faster)
         return held[slot][1][n % per]
 
     law = (normals, 2) if run.bits == 64 else (coarse, 4)
@@ -203,4 +414,4 @@ class Cells:
         return e if e.ndim == 1 else e.reshape(len(e), -1).square().mean(dim=1).sqrt()
 
 
-_split = rebind(split, lambda value: _BITS.get(value) or _replace(value) if callable(value) else _replace(value))
+_split = rebind(split, _with_bits)

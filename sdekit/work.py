@@ -28,7 +28,7 @@ from sdekit.methods import exact
 from sdekit.noise import whole
 from sdekit.ode import ODEMethod
 from sdekit.run import NonFinite, Run, Sink, Unfit, Whole, columns
-from sdekit.sde import ODE, SDE, Structure, structure, takes
+from sdekit.sde import ODE, SDE, Structure, in_numbers, numbers, structure, takes
 from sdekit.tracking import Tracker, exponentials, tracked, trackers
 
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
@@ -50,6 +50,8 @@ class Execution:
     bits: int = 64
     rtol: float | None = None
     atol: float | None = None
+    checkpoint: int | None = None
+    compile: bool = False
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
@@ -67,6 +69,10 @@ class Execution:
             if value is not None and (isinstance(value, bool) or not isinstance(value, Real)
                                       or not 0.0 <= value < math.inf):
                 raise ValueError(f"{name} must be a number from 0 on, got {value!r}")
+        if self.checkpoint is not None:
+            whole("checkpoint, the steps between two states that are kept,", self.checkpoint, noises.MAX_STEPS, start=1)
+        if self.compile not in (True, False):
+            raise TypeError(f"compile must be True or False, got {self.compile!r}")
         if self.tolerances and max(self.tolerances) == 0.0:
             raise ValueError("rtol and atol are both 0: no step is small enough; give one of them, as in rtol=1e-3")
 
@@ -166,7 +172,7 @@ class Work:
             from sdekit.numba_adaptive import run_cells
             compiled = _cell_kernel(step, len(run.x0), run.kept, run.noises, varying, run.aside is not None,
                                     captured(step.attempt))
-            run_cells(compiled, run, sink, tick)
+            run_cells(compiled, step, run, sink, tick)
         else:
             from sdekit.numba_engine import run_numba
             compiled = _kernel(step, len(run.x0), run.finite, run.kept, run.noises, run.draws, run.waits, varying,
@@ -180,7 +186,8 @@ class Work:
                 from sdekit.torch_engine import run_torch
                 begin = work.begin
                 device = work.how.device or (begin.components[0].device if begin.tensor else "cpu")
-                return run_torch(work.step, work.run, begin.tensor, device, work.how.dtype, tick)
+                return run_torch(work.step, work.run, begin.tensor, device, work.how.dtype, tick, work.how.checkpoint,
+                                 work.how.compile)
             sink = Whole(len(work.run.save), work.dim, work.run.paths, work._dtype)
             work.onto(sink, tick)
             return sink.x
@@ -202,7 +209,8 @@ class Work:
                     other = "numpy" if self.backend == "numba" else "numba"
                     warnings.warn(f"{error}\nGoing on with backend={other!r}.", RuntimeWarning, stacklevel=4)
                     bar.reset()
-                    work = replace(self, backend=other)
+                    run = replace(self.run, tally=self.run.tally and self.run.tally.new())
+                    work = replace(self, run=run, backend=other)
                     return go(work, bar.update), work
             except NonFinite as fault:
                 raise _report(work, fault) from None
@@ -270,18 +278,25 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
     tolerances = how.tolerances
     if isinstance(method, ODEMethod) and method.pair is not None and tolerances is None and steps is None:
         tolerances = DEFAULT
-    grid = time_grid(t if noise is None or not isinstance(noise, Brownian) or t is not None else noise.t,
-                     COARSEST if tolerances and steps is None and (t is None or np.size(t) < 3) else steps)
+    if tolerances and noise is not None and not isinstance(noise, Brownian):
+        raise ValueError("adaptive steps ask for the path at times of their own, which given increments do not know; "
+                         "give noise=Brownian(...)")
+    if tolerances and steps is None and (t is None or np.size(t) < 3):
+        steps = COARSEST if noise is None else noise.steps
+    grid = time_grid(t if noise is None or not isinstance(noise, Brownian) or t is not None else noise.t, steps)
     if paths is None:
         paths = _paths_of(noise, equation)
-    begin = start(x0, paths, origin.get("seed"), origin.get("stream", 0), origin.get("first", 0))
-    random = isinstance(equation, SDE)
-    shape = Structure(1, int(random), True, True) if begin.inner is not None else structure(equation, begin.sample,
+    begin = start(numbers(x0) if isinstance(x0, tuple) else x0, paths, origin.get("seed"), origin.get("stream", 0),
+                  origin.get("first", 0))
+    random, tensors = isinstance(equation, SDE), []
+    probed = in_numbers(equation, tensors)
+    shape = Structure(1, int(random), True, True) if begin.inner is not None else structure(probed, begin.sample,
                                                                                            float(grid[0]))
     kind, draws = "general", "W"
     if isinstance(equation, SDE) and not isinstance(method, ODEMethod):
         fit = adaptive_fit if tolerances else fitted
-        method, kind = fit(method, equation, begin.sample if begin.inner is None else None, float(grid[0]),
+        assert isinstance(probed, SDE)
+        method, kind = fit(method, probed, begin.sample if begin.inner is None else None, float(grid[0]),
                            float(grid[-1]), shape)
         one = shape.noises == 1 and len(method.draws) == 3  # no Levy areas
         draws = "WH" if tolerances or one else method.draws
@@ -289,6 +304,8 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
         raise ValueError(f"{method} has no error estimate, so its steps cannot adapt to rtol and atol; use "
                          "method=dopri5")
     items = trackers(track, shape)
+    if tolerances and (how.checkpoint or how.compile):
+        raise ValueError("checkpoint= and compile= go with fixed steps; leave out rtol and atol, and give steps")
     if tolerances and (items or how.nonfinite == "stop" or how.bits == 32):
         raise ValueError("track=, nonfinite='stop' and bits=32 go with fixed steps; leave out rtol and atol")
     if begin.inner is not None and (items or how.nonfinite == "stop"):
@@ -325,16 +342,19 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
         aside = to_the_side(noise, draws, shape.noises, size, grid, save, offset)
     p = (*(_parameter(k, v, begin.paths) for k, v in equation.parameters.items()), *(item.level for item in items))
     started = _started(begin, items, grid[0], how.nonfinite == "stop", method)
+    if isinstance(x0, tuple):  # tensors in it take their numbers' place, wherever that is
+        given_as = {id(c): v.reshape(-1) for c, v in zip(begin.components, x0) if hasattr(v, "detach")}
+        started = tuple(given_as.get(id(c), c) for c in started)
     threads = whole("threads", processors() if how.threads is None else how.threads, 4096, start=1)
-    if given is not None and tolerances:
-        raise ValueError("adaptive steps are cells of the tree of a Brownian: give noise=Brownian(...) whose steps are "
-                         f"the {len(grid) - 1} of the run's grid")
+    if given is not None and tolerances and isinstance(noise, Brownian):
+        raise ValueError(f"adaptive steps are cells of the Brownian's own tree, whose base are its {noise.steps} steps "
+                         f"from {noise.t[0]} to {noise.t[1]}; leave out t and steps, or give it those of the run")
     level = area_level(np.diff(grid)) if draws == "WHA" else 0
     kept = shape.dim + len(items) + (how.nonfinite == "stop")
     run = Run(grid, save, offset, started, p, begin.paths, first, key, shape.noises, draws, level, waits, given, aside,
               threads, shape.dim, kept, how.bits, Tally(*tolerances) if tolerances else None)
     work = Work(equation, method, begin, shape, kind, items, run, origin, how, "numpy", noise)
-    return replace(work, backend=_backend(work))
+    return replace(work, backend=_backend(work, bool(tensors)))
 
 
 def _started(begin: Start, items: tuple[Tracker, ...], t0: float, stops: bool, method) -> tuple:
@@ -397,13 +417,22 @@ def _cell_kernel(cellwise: Cellwise, dim: int, kept: int, noises: int, varying: 
     return kernel(cellwise, dim, kept, noises, varying, aside)
 
 
-def _backend(work: Work) -> str:
+def _backend(work: Work, tensors: bool) -> str:
     """The execution: what was asked for, or for "auto" what the work calls for, where the functions allow it."""
     asked, begin = work.how.backend, work.begin
-    if begin.tensor or work.how.device is not None:
+    tensors = tensors or any(hasattr(v, "detach") for v in (*work.run.x0, *work.run.p))
+    if tensors or work.how.device is not None:
         if asked not in ("auto", "torch"):
             raise ValueError(f"a torch tensor or a device needs backend='torch', got {asked!r}")
+        if begin.inner is not None and not begin.tensor:
+            raise ValueError(f"x0 is an array of shape {begin.components[0].shape} beside torch tensors or a device; "
+                             "give a tensor: torch.as_tensor(x0)")
+        from sdekit.torch_engine import check_place
+        check_place(begin.components[0] if begin.tensor else None, work.how.device)
         return "torch"
+    if asked != "torch" and (work.how.checkpoint or work.how.compile):
+        raise ValueError(f"checkpoint= and compile= are for runs on torch, and this one is none: give "
+                         f"backend='torch', or tensors; got backend={asked!r}")
     if begin.inner is not None:
         if asked not in ("auto", "numpy"):
             raise ValueError(f"a state that is one array of shape {begin.inner} needs backend='numpy', got {asked!r}; "

@@ -1,4 +1,4 @@
-"""The Python in README.md runs as it stands, block by block, each in an empty folder."""
+"""The Python in README.md runs as it stands, block by block, and that of docs/*.md page by page, in an empty folder."""
 
 import os
 import re
@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text() if README.exists() else "", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[f"block {k + 1}" for k in range(len(BLOCKS))])
-def test_the_readme_runs(block, tmp_path):
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text() if page.exists() else "", re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = {f"README {k + 1}": block for k, block in enumerate(blocks(ROOT / "README.md"))}
+BLOCKS |= {page.name: "\n".join(blocks(page)) for page in sorted(ROOT.glob("docs/*.md")) if blocks(page)}
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+def test_the_pages_run(block, tmp_path):
     for package in re.findall(r"^import (diffusion)", block, re.MULTILINE):
         pytest.importorskip("torch", reason=f"{package} needs it")
     where = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sdekit.processes.check import positive
-from sdekit.sde import SDE
+from sdekit.sde import SDE, numbers
 
 
 def drift(x, t, a):
@@ -30,7 +30,7 @@ class LinearDrift(SDE):
     def __init__(self, a: float = 0.1, sigma: float = 1.0):
         super().__init__(drift, diffusion, a=a, sigma=sigma)
         positive(self, "sigma")
-        if not np.all(self.parameters["a"]):
+        if not np.all(numbers(self.parameters["a"])):
             raise ValueError("LinearDrift needs a != 0; for a = 0 use BrownianMotion(sigma=...)")
 
     def mean(self, x0, t):

@@ -13,7 +13,7 @@ import numpy as np
 
 from sdekit.components import as_tuple, written
 from sdekit.processes.check import positive
-from sdekit.sde import SDE, takes
+from sdekit.sde import SDE, numbers, takes
 
 OWN = ("gamma", "temperature", "mass")
 
@@ -59,7 +59,7 @@ class UnderdampedLangevin(SDE):
         super().__init__(drift, diffusion, gamma=gamma, temperature=temperature, mass=mass, **parameters)
         positive(self, "mass")
         for name in ("gamma", "temperature"):
-            if np.min(self.parameters[name]) < 0:
+            if np.min(numbers(self.parameters[name])) < 0:
                 raise ValueError(f"UnderdampedLangevin needs {name} >= 0, got {self.parameters[name]}")
         vars(self).update(force=force, dim=dim, langevin=langevin)
 

@@ -1,13 +1,23 @@
 """The execution on tensors: states of any shape, a noise for each element, gradients, devices."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import sdekit as sk
+from sdekit import noise
+from sdekit.maths import rebind
+from sdekit.milstein import milstein, milstein_stratonovich
+from sdekit.runge_kutta import sri, strong_general
+from sdekit.stiff import srock, tamed_euler
+from sdekit.stratonovich import euler_heun, heun_stratonovich, midpoint, reversible_heun
 from tests.conftest import EPS, rounding
 from tests.problems import bump, euler_path
 
 torch = pytest.importorskip("torch")
+from sdekit.torch_engine import _with_bits, coarse, normals
+
 gbm = sk.GeometricBrownianMotion(mu=0.3, sigma=0.5)
 GRID = np.array([0.0, 0.25, 0.5, 1.5])
 
@@ -191,8 +201,107 @@ def test_the_first_path_with_an_element_that_is_not_finite_is_named():
         sk.simulate(burst, x0, steps=4, seed=1)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    with pytest.raises(FloatingPointError, match=r"path 3 is not finite after step 4 of 4, at t = 1\.0"):
+        sk.simulate(burst, x0, steps=4, seed=1, checkpoint=3)
+
+
+METHODS = [sk.euler_maruyama, milstein, sri, tamed_euler, srock, strong_general]
+STRATONOVICH = [euler_heun, heun_stratonovich, midpoint, reversible_heun, milstein_stratonovich]
+
+
+@pytest.mark.parametrize("shape", [(1,), (5,), (1, 3, 8, 8), (2, 3, 8, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", METHODS + STRATONOVICH, ids=str)
+def test_every_method_keeps_shape_and_precision(method, dtype, shape):
+    """The functions see the state's kind alone; what comes out agrees with the elements as paths of their own."""
+    seen = set()
+
+    def drift(x, t):
+        seen.add((x.dtype, tuple(x.shape)))
+        return np.sin(x) * np.exp(-t)
+
+    kind = sk.SDE if method in METHODS else sk.Stratonovich
+    sde = kind(drift, lambda x, t: 0.1 * np.cos(x))
+    x0 = torch.linspace(-1, 1, int(np.prod(shape)), dtype=dtype).reshape(shape)
+    x = sk.simulate(sde, x0, steps=3, seed=4, method=method).x
+    assert x.dtype == dtype and x.shape == (shape[0], 4, *shape[1:]) and {d for d, _ in seen} == {dtype}
+    assert {s for _, s in seen} == {shape}
+    double = sk.simulate(sde, x0.double(), steps=3, seed=4, method=method).x
+    assert (x - double).abs().max() <= 64 * 3 * torch.finfo(dtype).eps
+
+
+def test_words_are_those_of_numpy_bit_for_bit_and_normals_to_rounding():
+    counters = np.random.default_rng(0).integers(0, 2**32, (6, 1000))
+    ours = rebind(noise.philox, _with_bits)(*torch.as_tensor(counters))
+    assert all((a.numpy() == b).all() for a, b in zip(ours, noise.philox(*counters)))
+    for law, mine in ((noise.pair, normals), (noise.quad, coarse)):
+        path, component = np.arange(2**40 - 500, 2**40)[:, None], np.arange(3)
+        theirs = law(*np.array([[7], [2**31 + 3]]), path, component, np.int64(5), np.int64(0))
+        ours = mine((7, 2**31 + 3), torch.as_tensor(path), torch.as_tensor(component), 5)
+        single = 2.0**-23 if law is noise.quad else EPS
+        assert all(np.abs(a.numpy() - b).max() <= 16 * single for a, b in zip(ours, theirs))
+
+
+def test_a_start_that_is_not_contiguous_or_wants_a_gradient_stays_as_it_is():
+    wide = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(3, 8)
+    for view in (wide.T, wide[:, ::2], wide[:1].expand(4, 8)):
+        leaf = view.detach().requires_grad_()
+        x = sk.simulate(bump, leaf, t=GRID, seed=6).x
+        plain = sk.simulate(bump, view.contiguous(), t=GRID, seed=6).x
+        assert (x - plain).abs().max() <= rounding(3, plain) and x.requires_grad and leaf.grad is None
+        assert (leaf == view).all()
+    assert (wide == torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(3, 8)).all()
+
+
+def test_functions_that_change_their_argument_are_refused():
+    def drift(x, t):
+        x -= 1.0
+        return x
+
+    with pytest.raises(ValueError, match=r"changes its argument in place; write x = x - 1\.0"):
+        sk.simulate(sk.SDE(drift, lambda x, t: 1.0), torch.ones(3), steps=2)
+    with torch.inference_mode():  # without the counter that tells
+        assert sk.simulate(bump, torch.ones(3), steps=2, seed=1).x.isfinite().all()
+
+
+@pytest.mark.parametrize("device, reason", [("cuda:99", "cuda|CUDA"), ("hal", "hal|device")])
+def test_a_device_that_is_not_there_is_named(device, reason):
+    with pytest.raises(ValueError, match=rf"device='{device}' cannot be used here \(.*({reason}).*\); there is cpu"):
+        sk.simulate(gbm, 1.0, steps=2, paths=3, device=device)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_refused(dtype):
+    with pytest.raises(TypeError, match=r"must be float32 or float64, got torch\.\w*float16, .* give x0\.float\(\)"):
+        sk.simulate(gbm, torch.ones(3, dtype=dtype), steps=2)
+
+
+def test_compiled_steps_give_the_same_numbers_and_gradients():
+    """To rounding; a step that cannot be compiled goes on without, and says why. The one slow test of this file."""
+    mu = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    sde = sk.SDE(lambda x, t, mu: mu * np.sin(x) * np.exp(-t), lambda x, t: 0.5 * np.sqrt(1.0 + x * x), mu=mu)
+
+    def run(**how):
+        final = sk.simulate(sde, 1.0, t=GRID, paths=100, seed=1, save="final", **how).final
+        return final.detach(), torch.autograd.grad(final.sum(), mu)[0]
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        quick = run(compile=True)
+    if any("torch.compile failed" in str(w.message) for w in told):
+        pytest.skip(f"torch.compile does not work here: {told[0].message}")
+    for ours, theirs in zip(quick, run()):
+        assert (ours - theirs).abs().max() <= rounding(3, theirs)
+    branch = sk.SDE(lambda x, t: x if float(x.sum()) > 0 else -x, lambda x, t: 0.1)
+    with pytest.warns(RuntimeWarning, match="torch.compile failed on a step, which goes on without it: "):
+        x = sk.simulate(branch, torch.ones(5), steps=3, seed=1, compile=True).x
+    assert (x - sk.simulate(branch, torch.ones(5), steps=3, seed=1).x).abs().max() <= 1e-6
+
+
+on_gpu = lambda test: pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
+
+
+@on_gpu
 @pytest.mark.parametrize("shape", [(300,), (20, 3)])
 def test_a_gpu_draws_the_same_noise(shape):
     """Brownian motion adds the increments alone: to rounding the same on every device."""
@@ -200,3 +309,78 @@ def test_a_gpu_draws_the_same_noise(shape):
     cpu, gpu = (sk.simulate(sk.BrownianMotion(), x0.to(device), steps=7, seed=5, method=sk.euler_maruyama).x.cpu()
                 for device in ("cpu", "cuda"))
     assert (cpu - gpu).abs().max() <= rounding(7, cpu.numpy())
+
+
+@on_gpu
+def test_a_gpu_has_the_same_words():
+    counters = torch.as_tensor(np.random.default_rng(0).integers(0, 2**32, (6, 1000)))
+    philox = rebind(noise.philox, _with_bits)
+    assert all((a == b.cpu()).all() for a, b in zip(philox(*counters), philox(*counters.cuda())))
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", METHODS + STRATONOVICH, ids=str)
+def test_a_gpu_follows_the_same_paths(method, dtype):
+    kind = sk.SDE if method in METHODS else sk.Stratonovich
+    sde = kind(lambda x, t: np.sin(x) * np.exp(-t), lambda x, t: 0.1 * np.cos(x))
+    x0 = torch.linspace(-1, 1, 120, dtype=dtype).reshape(5, 4, 6)
+    cpu, gpu = (sk.simulate(sde, x0, steps=3, seed=4, method=method, device=device).x for device in ("cpu", "cuda"))
+    assert gpu.device.type == "cuda" and gpu.dtype == dtype
+    assert (cpu - gpu.cpu()).abs().max() <= 64 * 3 * torch.finfo(dtype).eps
+
+
+@on_gpu
+def test_a_gpu_follows_systems_with_areas_bridges_and_parameters_of_each_path():
+    sde = sk.SDE(lambda x, t, k: (-k * x[0], x[0]), lambda x, t: ((0.1 * x[1], 0.2), (0.3, 0.1 * x[0])),
+                 k=np.linspace(0.5, 1.0, 70))
+    run = lambda device: sk.simulate(sde, (1.0, 0.5), steps=4, seed=4, method=strong_general, device=device,
+                                     save=[0.1, 0.5, 0.9], track=None)
+    assert np.abs(run("cuda").values - run("cpu").values).max() <= rounding(4, run("cpu").values) * 4
+    track = lambda device: sk.simulate(gbm, 1.0, steps=4, paths=70, seed=4, device=device,
+                                       track=[sk.maximum(), sk.first_passage(1.2)]).tracked
+    ours, theirs = track("cuda"), track("cpu")
+    assert (ours["maximum"].cpu() - theirs["maximum"]).abs().max() <= rounding(16, theirs["maximum"])
+    assert (ours["first_passage"].cpu().isinf() == theirs["first_passage"].isinf()).all()
+
+
+@on_gpu
+@pytest.mark.parametrize("x0", [1.0, torch.linspace(1, 2, 12, dtype=torch.float64).reshape(4, 3)], ids=["70", "4x3"])
+def test_a_gpu_takes_the_same_adaptive_steps(x0):
+    sde = sk.SDE(lambda x, t: -x * x * x, lambda x, t: 0.5 * x)
+    paths = None if isinstance(x0, torch.Tensor) else 70
+    cpu, gpu = (sk.simulate(sde, x0, steps=4, paths=paths, seed=4, rtol=1e-3, save=[0.1, 0.5, 1.0], device=device)
+                for device in ("cpu", "cuda"))
+    assert (cpu.info["accepted"], cpu.info["rejected"]) == (gpu.info["accepted"], gpu.info["rejected"])
+    assert np.abs(cpu.values - gpu.values).max() <= rounding(64, cpu.values)
+
+
+@on_gpu
+def test_a_gpu_has_the_same_gradients():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    x0 = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3)
+
+    def slopes(device, **how):
+        moved = network.to(device)
+        final = sk.simulate(sk.SDE(lambda x, t: moved(x), lambda x, t: 0.3), x0.to(device), steps=6, seed=1,
+                            **how).final
+        return [g.cpu() for g in torch.autograd.grad(final.square().sum(), list(moved.parameters()))]
+
+    for how in ({}, {"checkpoint": 4}):
+        for ours, theirs in zip(slopes("cuda", **how), slopes("cpu")):
+            assert (ours - theirs).abs().max() <= 16 * rounding(6, theirs)
+
+
+@on_gpu
+def test_a_gpu_compiles_the_same_numbers():
+    sde = sk.SDE(lambda x, t: np.sin(x) * np.exp(-t), lambda x, t: 0.5 * np.sqrt(1.0 + x * x))
+    plain, quick = (sk.simulate(sde, 1.0, t=GRID, paths=1000, seed=1, device="cuda", compile=how).x
+                    for how in (False, True))
+    assert (plain - quick).abs().max() <= rounding(3, plain.cpu())
+
+
+@on_gpu
+def test_half_precision_is_refused_on_a_gpu():
+    with pytest.raises(TypeError, match="must be float32 or float64"):
+        sk.simulate(gbm, torch.ones(3, dtype=torch.bfloat16, device="cuda"), steps=2)
