@@ -1,8 +1,8 @@
-# make demo | make test | make setup | make lint | make bench | make bench-peers | make battery | make orders
+# make demo | make test | make setup | make lint | make bench | make bench-peers | make battery | make orders | make work-precision
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench bench-peers battery orders clean
+.PHONY: setup demo test lint bench bench-peers battery orders work-precision clean
 
 setup: .venv/ready
 
@@ -37,6 +37,9 @@ battery: setup
 
 orders: setup
 	$(BIN)/python benchmarks/orders.py
+
+work-precision: setup
+	$(BIN)/python benchmarks/work_precision.py
 
 clean:
 	rm -rf .venv .venv-peers out

@@ -36,11 +36,10 @@ def methods() -> dict[str, sk.Method]:
 
 def rows(method: sk.Method) -> list[str]:
     lines = []
-    for kind, (several, t, steps, paths) in laws.STRONG.items():
-        for p in several:
-            if method.strong is not None and laws.taken(method, p.sde, p.x0) == method:
-                found = laws.strong(method, p, t, steps, paths)
-                lines.append(f"| {method} | strong | {p} | {p.kind} | {strong_claim(method, kind):g} | {found} |")
+    for kind, settings in laws.measured_on(method).items():
+        for p, *setting in settings:
+            found = laws.strong(method, p, *setting)
+            lines.append(f"| {method} | strong | {p} | {p.kind} | {strong_claim(method, kind):g} | {found} |")
     for p in laws.WEAK:
         if laws.taken(method, p.sde, p.x0) == method:
             lines += [f"| {method} | weak | {name} | {p.kind} | {method.weak:g} | {found} |"

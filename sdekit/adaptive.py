@@ -3,7 +3,7 @@
 Every step of the grid is the root of a tree of cells (`sdekit.brownian`), and a path walks over it from left to right:
 
     attempt  one step over the cell, and two over its halves; e = |difference| / (atol + rtol max(|x|, |x'|)), root mean
-             square over the components
+             square over the components. A path begins with small cells, see `Cellwise.start`
     e <= 1   the two halves' value is the path's; on to the cell next to this one, the largest that begins there unless
              experience speaks against it: the last one's length, and twice that where e < easy
     e > 1    on to the cell's first half. Its second half follows: no cell is ever left out
@@ -14,6 +14,7 @@ converge so, and that Euler-Maruyama need not. An ODE walks over the same cells 
 difference, without any noise.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sdekit.brownian import LEVELS, join
+from sdekit.brownian import DEPTH, LEVELS, join, locate
 from sdekit.components import Coefficients, written
 from sdekit.maths import rebind
 
@@ -42,6 +43,15 @@ class Cellwise:
     attempt: Callable
     aside: Callable
     easy: float
+
+    def start(self, rtol: float, atol: float) -> int:
+        """The level of a path's first attempt: where an error of 1 over a whole step would be as small as is allowed.
+
+        An error is as good as nought now and then, however long the cell: a path that began with the longest one would
+        keep a large error in a share of about tol / h^q of all runs, and their mean square would not fall like tol^2.
+        From small cells upwards it takes several such errors in a row.
+        """
+        return max(0, int(np.ceil(np.log(rtol + atol) / np.log(self.easy))))
 
     def bound(self, replace: Callable) -> "Cellwise":
         """The same with np.* and math.* replaced, as `maths.rebind` does."""
@@ -87,8 +97,8 @@ def halving(step: Callable, c: Coefficients, order: float) -> Cellwise:
 
 
 def embedded(pair: Callable, dense: Callable, c: Coefficients, order: int) -> Cellwise:
-    """The cells of an ODE's method of this order: pair(x, t, h, p) -> (x', another value that it differs from by its error, stages),
-    and dense(x, h, part, stages) -> the value at a part of the step."""
+    """The cells of an ODE's method of this order: pair(x, t, h, p) -> (x', another value that it differs from by its
+    error, stages), and dense(x, h, part, stages) -> the value at a part of the step."""
     error = _error(c.shape.dim)
 
     def attempt(x, t, h, dw, first, second, p, rtol, atol):
@@ -116,6 +126,12 @@ def _squared(e):
 def deepest(t: float, h: float) -> int:
     """How often a step of the grid can be halved before its cells are lost in the rounding of times."""
     return int(np.clip(np.floor(np.log2(h / (16.0 * np.spacing(max(abs(t), abs(t + h), h))))), 0, DEEPEST))
+
+
+def parts(grid: np.ndarray, save: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Where in its step each saved time lies, as the tree rounds it: in (0, 1], and 0 for the points of the grid."""
+    n, fraction = locate(grid, grid[save] + offset)
+    return np.where(offset > 0, np.where(n > save, 1.0, np.maximum(fraction, 0.5**DEPTH)), 0.0)
 
 
 class Arrays(Protocol):
@@ -157,7 +173,8 @@ def march_cells(cellwise: Cellwise, x: tuple, run, p: tuple, arrays: Arrays) -> 
     A path that would need cells smaller than the rounding of times allows is NaN from there on, and told in run.tally.
     """
     everyone = arrays.everyone
-    hint, alive = 0 * everyone, everyone >= 0  # the level at which a path tries its next cell; whether it goes on
+    hint = 0 * everyone + cellwise.start(run.tally.rtol, run.tally.atol)  # the level of a path's next attempt
+    alive = everyone >= 0  # whether it goes on
 
     def cross(paths, level: int, place: int, W, H) -> None:
         """Take these paths, whose draws are W and H, over the cell of length 2^-level at place 2^-level in step n."""
@@ -165,21 +182,21 @@ def march_cells(cellwise: Cellwise, x: tuple, run, p: tuple, arrays: Arrays) -> 
         size = 0.5**level
         h, begin, ahead = size * length, t + place * size * length, place * size
         first, second = arrays.split(paths, n, (1 << level) + place, h, W, H)
-        trying = hint[paths] <= level
+        trying = (hint[paths] <= level) | (level == cap)
         good = trying & False
         if bool(trying.any()):
             i, w, v = paths[trying], W[trying], H[trying]
             at, own = tuple(u[i] for u in x), tuple(u[i] if np.ndim(u) else u for u in p)
             halves = (arrays.draws(*(u[trying] for u in half)) for half in (first, second))
             y, e, stages = cellwise.attempt(at, begin, h, arrays.draws(w, v), *halves, own, run.tally.rtol,
-                                        run.tally.atol)
+                                            run.tally.atol)
             e = arrays.norm(e)
             fine = e <= 1.0
             good = arrays.put(good, trying, fine)
-            for part, V, G, values in asides:
+            for part, V, G, values in asides[bisect_right(places, ahead):bisect_right(places, ahead + size)]:
                 if part == ahead + size:
                     values[:] = [arrays.put(u, i, z) for u, z in zip(values, y)]
-                elif ahead < part < ahead + size:  # what is left of the way there, by Chen's relation
+                else:  # what is left of the way there, by Chen's relation
                     left, rest = part - ahead, V[i] - past[0][i]
                     area = part * G[i] - past[1][i] - 0.5 * (left * past[0][i] - ahead * rest)
                     value = cellwise.aside(at, begin, h, left / size, arrays.draws(rest, area / left), stages, own)
@@ -192,6 +209,8 @@ def march_cells(cellwise: Cellwise, x: tuple, run, p: tuple, arrays: Arrays) -> 
         on = paths[~good]
         if len(on) and level == cap:
             x, alive = tuple(arrays.put(u, on, np.nan) for u in x), arrays.put(alive, on, False)
+            for _, _, _, values in asides[bisect_right(places, ahead):]:
+                values[:] = [arrays.put(u, on, np.nan) for u in values]
             run.tally.add(0, 0, {run.first + int(k): begin for k in on})
         elif len(on):
             cross(on, level + 1, 2 * place, *(u[~good] for u in first))
@@ -199,20 +218,22 @@ def march_cells(cellwise: Cellwise, x: tuple, run, p: tuple, arrays: Arrays) -> 
             if bool(still.any()):
                 cross(on[still], level + 1, 2 * place + 1, *(u[~good][still] for u in second))
 
-    save, offset, s, beside = run.save.tolist(), run.offset.tolist(), 0, 0
-    if save[0] == 0 and offset[0] == 0.0:
+    save, s, beside = run.save.tolist(), 0, 0
+    part = parts(run.grid, run.save, run.offset).tolist()
+    if save[0] == 0 and part[0] == 0.0:
         yield 0, x
         s = 1
     for n, (t, end) in enumerate(pairwise(run.grid.tolist())):
         length, cap, root = end - t, deepest(t, end - t), arrays.root(n)
-        asides = [(offset[k] / length, *arrays.aside(beside + k - s), list(x))
-                  for k in range(s, len(save)) if save[k] == n]
+        last = bisect_right(save, n, lo=s)
+        asides = [(part[k], *arrays.aside(beside + k - s), list(x)) for k in range(s, last)]
+        places = part[s:last]
         past = tuple(0.0 * u for u in root)  # (W, A) of each path from the point of the grid on
         if bool(alive.any()):
             cross(everyone[alive], 0, 0, *(u[alive] for u in root))
         for _, _, _, values in asides:
-            yield s, tuple(arrays.put(u, ~alive, np.nan) for u in values)
+            yield s, tuple(values)
             s, beside = s + 1, beside + 1
-        if s < len(save) and save[s] == n + 1 and offset[s] == 0.0:
+        if s < len(save) and save[s] == n + 1 and part[s] == 0.0:
             yield s, x
             s += 1

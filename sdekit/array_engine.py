@@ -69,7 +69,8 @@ def _block(step: Callable | Cellwise, run: Run, out: np.ndarray, begin: int) -> 
     try:
         with np.errstate(all="ignore"):  # a state that is not finite is reported by path, step and time
             if isinstance(step, Cellwise):
-                states = march_cells(step, x, run, p, Cells(run, inner))
+                cells = Cellwise(_careful(step.attempt), _careful(step.aside), step.easy)
+                states = march_cells(cells, x, run, p, Cells(run, inner))
             else:
                 states = march(_careful(step), x, run, p, *_draws(run, inner), _finite)
             for s, state in states:
@@ -88,11 +89,11 @@ def _block(step: Callable | Cellwise, run: Run, out: np.ndarray, begin: int) -> 
 
 def _careful(step: Callable) -> Callable:
     """The step with arrays that cannot be written to, and times that divide by zero as arrays do."""
-    def careful(x, t, h, dw, p):
+    def careful(x, t, *rest):
         for component in x:
             if isinstance(component, np.ndarray):
                 component.flags.writeable = False
-        return step(x, np.float64(t), h, dw, p)
+        return step(x, np.float64(t), *rest)
 
     return careful
 
@@ -176,10 +177,14 @@ class Cells:
         return (self.run.first + paths)[:, None]
 
     def root(self, n: int):
+        if not self.columns:
+            return np.empty((2, self.run.paths, 0))
         h = self.run.grid[n + 1] - self.run.grid[n]
         return root((self.k0, self.k1), self._path(self.everyone), self.component, np.array(n), h)
 
     def split(self, paths, n, cell, h, W, H):
+        if not self.columns:
+            return (W, H), (W, H)
         W1, H1, W2, H2 = split(self.k0, self.k1, self._path(paths), self.component, np.array(n), np.array(cell), h, W,
                                H)
         return (W1, H1), (W2, H2)

@@ -338,13 +338,26 @@ def composed(sde: SDE, x0):
 
 # --- orders
 
-#: Where strong orders are measured: the end, the steps, the paths, by the kind of noise
+#: Where strong orders are measured, by the kind of noise: the problem, the end, the steps, the paths
 STRONG = {
-    "general": ([problems.non_commutative_linear, problems.non_commutative_stratonovich], 1.0, (4, 8, 16, 32), 800),
-    "commutative": ([problems.linear, problems.arsinh, problems.linear_stratonovich, problems.arsinh_stratonovich,
-                     problems.commutative], 0.25, (64, 128, 256, 512, 1024), 2000),
-    "additive": ([problems.sine, problems.oscillator], 1.0, (8, 16, 32, 64), 2000),
+    "general": [(p, 1.0, (4, 8, 16, 32), 800)
+                for p in (problems.non_commutative_linear, problems.non_commutative_stratonovich)],
+    "commutative": [(p, 0.25, (32, 64, 128, 256), 2000)
+                    for p in (problems.linear, problems.arsinh, problems.linear_stratonovich,
+                              problems.arsinh_stratonovich, problems.commutative)],
+    "additive": [(p, 1.0, (8, 16, 32, 64), 2000) for p in (problems.sine, problems.oscillator)],
 }
+#: For methods that take Levy areas, whose cost goes with the square of the steps where there are several noises
+AREAS = STRONG | {"commutative": [(problems.linear, 0.25, (32, 64, 128, 256), 2000),
+                                  (problems.arsinh, 0.25, (128, 256, 512, 1024), 6000),
+                                  (problems.two_noises, 0.25, (16, 32, 64, 128), 1000)]}
+
+
+def measured_on(method: Method) -> dict[str, list]:
+    """The rows of STRONG or AREAS that the method takes."""
+    table = AREAS if len(method.draws) == 3 else STRONG
+    return {kind: [row for row in rows if taken(method, row[0].sde, row[0].x0) == method]
+            for kind, rows in table.items() if method.strong is not None}
 
 
 def strong_order(method: Method) -> Law:
@@ -352,9 +365,8 @@ def strong_order(method: Method) -> Law:
     if method.strong is None:
         return Law(name, None, "it follows the law, not the path")
     passed, told = True, []
-    for kind, (several, t, steps, paths) in STRONG.items():
-        fits = [p for p in several if taken(method, p.sde, p.x0) == method]
-        found = {p: strong(method, p, t, steps, paths) for p in fits}
+    for kind, rows in measured_on(method).items():
+        found = {row[0]: strong(method, *row) for row in rows}
         if found:
             claim = strong_claim(method, kind)
             good, text = judged(claim, found)
@@ -364,8 +376,6 @@ def strong_order(method: Method) -> Law:
 
 def strong(method: Method, problem: Problem, t, steps, paths: int) -> Order:
     """The strong order on a problem; where it has no solution the best method that there is makes the reference."""
-    if problem.noises > 1 and len(method.draws) == 3 and max(steps) > 32:  # Levy areas of a step h cost 1/h
-        steps = [n // 32 for n in steps][1:]
     x = convergence(problem.sde, problem.x0, t, [method], steps, paths, seed=SEED, solution=problem.solution, weak={},
                     level=LEVEL, backend="numpy", progress=False)
     return x.order(method)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sdekit import noise
-from sdekit.adaptive import Cellwise, deepest
+from sdekit.adaptive import Cellwise, deepest, parts
 from sdekit.brownian import LEVELS, halve
 from sdekit.components import as_tuple, written
 from sdekit.numba_compiler import compiled
@@ -48,14 +48,14 @@ def kernel(cellwise: Cellwise, dim: int, kept: int, noises: int, varying: tuple[
 
     detour = beside if aside else nothing
 
-    def run(begin, end, place, path0, k0, k1, x0, p, q, rtol, atol, t, caps, save, part, V, out, lost, counts, flag,
-            done):
+    def run(begin, end, place, path0, k0, k1, x0, p, q, rtol, atol, first, t, caps, save, part, V, out, lost, counts,
+            flag, done):
         W, H, W1, H1, W2, H2, PW, PA, w, v = np.empty((10, noises))
         later = np.empty((LEVELS + 1, 2, noises))  # (W, H) of the second halves that are still to come, by level
         for row in range(end - begin):
             lane, path = begin + row, path0 + begin + row
             x, own = load(x0, min(lane, x0.shape[1] - 1)), values(p, q, lane)
-            s, side, hint, alive = 0, 0, 0, True
+            s, side, hint, alive = 0, 0, first, True
             if save[0] == 0 and part[0] == 0.0:
                 keep(out, 0, place + row, x)
                 s = 1
@@ -68,13 +68,13 @@ def kernel(cellwise: Cellwise, dim: int, kept: int, noises: int, varying: tuple[
                     H[j] = np.sqrt(length / 12.0) * (odd if n & 1 else even)
                     PW[j], PA[j] = 0.0, 0.0
                 level, cell, size = 0, 1, 1.0
-                while alive:
+                while alive and not flag[0]:
                     ahead, h = (cell - (1 << level)) * size, size * length
                     for j in range(noises):
                         z, other = normals(k0, k1, path, j, n, 16 + cell)
                         W1[j], H1[j], W2[j], H2[j] = halve(W[j], H[j], np.sqrt(h / 16.0) * z,
                                                            np.sqrt(h / 12.0) * other)
-                    good = level >= hint
+                    good = level >= hint or level == cap
                     if good:
                         start = t[n] + ahead * length
                         y, e, k = attempt(x, start, h, drawn(W, H), drawn(W1, H1), drawn(W2, H2), own, rtol,
@@ -114,25 +114,25 @@ def kernel(cellwise: Cellwise, dim: int, kept: int, noises: int, varying: tuple[
                 if save[s] == n + 1 and part[s] == 0.0:
                     keep(out, s, place + row, x)
                     s += 1
-            done[0] += len(t) - 1
-            if flag[0]:
-                return
+                done[0] += 1
+                if flag[0]:
+                    return
 
     return compiled(run)
 
 
-def run_cells(kernel: Callable, run: Run, sink: Sink, tick: Callable[[int], None]) -> None:
+def run_cells(kernel: Callable, cellwise: Cellwise, run: Run, sink: Sink, tick: Callable[[int], None]) -> None:
     """Hand every path's values to `sink`; as `numba_engine.run_numba`, but what cannot go on is told in run.tally."""
     h = np.diff(run.grid)
     caps = np.array([deepest(t, length) for t, length in zip(run.grid, h)])
-    part = np.append(run.offset / h[np.minimum(run.save, len(h) - 1)], 0.0)
+    part = np.append(parts(run.grid, run.save, run.offset), 0.0)
     assert run.tally is not None
-    tally = run.tally
+    tally, first = run.tally, cellwise.start(run.tally.rtol, run.tally.atol)
 
     def work(rows, place, out, x0, p, q, save, V, flag, done):
         lost, counts = np.full(rows.stop - rows.start, np.inf), np.zeros(2, np.int64)
-        kernel(rows.start, rows.stop, place, run.first, *run.key, x0, p, q, tally.rtol, tally.atol, run.grid, caps,
-               save, part, V, out, lost, counts, flag, done)
+        kernel(rows.start, rows.stop, place, run.first, *run.key, x0, p, q, tally.rtol, tally.atol, first, run.grid,
+               caps, save, part, V, out, lost, counts, flag, done)
         gone = np.flatnonzero(np.isfinite(lost))
         tally.add(counts[0], counts[1], {run.first + rows.start + int(k): float(lost[k]) for k in gone})
 

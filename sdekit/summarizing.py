@@ -54,6 +54,7 @@ class _Blocks:
         self.most = max(BLOCK, CACHE // (8 * self.shape[0] * self.shape[1]))
         self.own, self.lock = threading.local(), threading.Lock()
         self.stopped = 0 if work.stops else None
+        self.first, self.tally = work.run.first, work.run.tally
 
     def room(self, rows: slice) -> tuple[np.ndarray, int]:
         shape = (*self.shape, rows.stop - rows.start)
@@ -62,11 +63,24 @@ class _Blocks:
         return self.own.values, 0
 
     def done(self, rows: slice, values: np.ndarray, place: int) -> None:
+        if self.tally and self.tally.lost:
+            self._check(rows, values, self.tally.lost)
         for group in self.groups:
             group.add(self.law, values, rows.start // BLOCK, self.lock)
         if self.stopped is not None:
             with self.lock:
                 self.stopped += int((values[-1, -1] < np.inf).sum())
+
+    def _check(self, rows: slice, values: np.ndarray, lost: dict[int, float]) -> None:
+        """No statistics of what is left where adaptive steps lost paths: the end of some is not independent of x."""
+        gone = np.isnan(values).any(axis=(0, 1))
+        if gone.any():
+            path = rows.start + int(gone.argmax())
+            raise FloatingPointError(
+                f"path {path} needs steps too small for the rounding of times at "
+                f"t = {lost[self.first + path]:.6g}, and statistics of the others alone would be biased. "
+                "Does the solution end there, or are rtol and atol too strict? simulate() keeps the other paths, and "
+                "tells those that it lost in info['lost']")
 
 
 def summarized(work: Work) -> tuple[list[tuple[Statistics, Bins]], int | None, Work]:

@@ -278,6 +278,7 @@ def _check_probabilities(q) -> np.ndarray:
 # Joining and keeping summaries ---------------------------------------------------------------------------------------
 
 _OF_A_RUN = ("seed", "stream", "first", "paths")
+_COUNTS = "stopped", "accepted", "rejected"
 
 
 def _check_alike(a: Summary, b: Summary) -> None:
@@ -286,7 +287,7 @@ def _check_alike(a: Summary, b: Summary) -> None:
     if a.scalar != b.scalar or a.bins.centre.shape != b.bins.centre.shape:
         raise ValueError(f"summaries of different states cannot be added: {a.bins.centre.shape[1]} and "
                          f"{b.bins.centre.shape[1]} components")
-    for key in sorted({*a.info, *b.info} - {*_OF_A_RUN, "runs", "backend", "stopped"}):
+    for key in sorted({*a.info, *b.info} - {*_OF_A_RUN, *_COUNTS, "runs", "backend"}):
         if not _same(a.info.get(key), b.info.get(key)):
             one, other = str(a.info.get(key)), str(b.info.get(key))
             why = f"{key} is {one} in one and {other} in the other"
@@ -343,8 +344,7 @@ def _joint_info(a: Summary, b: Summary) -> dict[str, Any]:
         if runs and runs[-1][:2] == (seed, stream) and runs[-1][2] + runs[-1][3] == first:
             first, paths = runs[-1][2], runs.pop()[3] + paths
         runs.append((seed, stream, first, paths))
-    if "stopped" in info:
-        info["stopped"] += b.info["stopped"]
+    info |= {key: a.info[key] + b.info[key] for key in _COUNTS if key in info}
     if len(runs) == 1:
         return info | dict(zip(_OF_A_RUN, runs[0]))
     return info | {"paths": a.total + b.total} | ({"runs": runs} if runs else {})

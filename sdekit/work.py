@@ -32,6 +32,7 @@ from sdekit.sde import ODE, SDE, Structure, in_numbers, numbers, structure, take
 from sdekit.tracking import Tracker, exponentials, tracked, trackers
 
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
+CELLS = 30  # that adaptive steps make of a step of the grid, very roughly
 COARSEST, DEFAULT = 16, (1e-6, 1e-9)  # adaptive steps: the grid where none is given; tolerances of an ODE's
 BACKENDS = ("auto", "numpy", "numba", "torch")
 RATES = {"numpy": 5e6, "numba": 1e8, "torch": 2e7}  # steps x paths x (components + noises) per second, roughly
@@ -142,8 +143,8 @@ class Work:
 
     @property
     def amount(self) -> float:
-        """Steps x paths x (components + noises)."""
-        elements = math.prod(self.begin.inner or ())
+        """Steps x paths x (components + noises); of adaptive steps, roughly."""
+        elements = math.prod(self.begin.inner or ()) * (CELLS if self.tolerances else 1)
         return float(self.run.paths) * self.run.steps * elements * (self.shape.dim + self.shape.noises)
 
     @property

@@ -53,7 +53,7 @@ CASES = [
 
 @pytest.mark.parametrize("law, method", CASES, ids=lambda v: v if isinstance(v, str) else v.name)
 def test_each_law_catches_who_breaks_it(law, method, monkeypatch):
-    monkeypatch.setattr(laws, "STRONG", {"commutative": ([problems.linear], 0.25, (16, 32, 64, 128), 2000)})
+    monkeypatch.setattr(laws, "STRONG", {"commutative": [(problems.linear, 0.25, (16, 32, 64, 128), 2000)]})
     found = LAWS[law](method)
     assert found.passed is False and found.name == law, found.text
 
