@@ -348,7 +348,8 @@ STRONG = {
     "additive": [(p, 1.0, (8, 16, 32, 64), 2000) for p in (problems.sine, problems.oscillator)],
 }
 #: For methods that take Levy areas, whose cost goes with the square of the steps where there are several noises
-AREAS = STRONG | {"commutative": [(problems.linear, 0.25, (32, 64, 128, 256), 2000),
+AREAS = STRONG | {"general": [(p, 1.0, (8, 16, 32), 1600) for p, *_ in STRONG["general"]],
+                  "commutative": [(problems.linear, 0.25, (32, 64, 128, 256), 2000),
                                   (problems.arsinh, 0.25, (128, 256, 512, 1024), 6000),
                                   (problems.two_noises, 0.25, (16, 32, 64, 128), 1000)]}
 
