@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 import sdekit as sk
+from sdekit.named import METHODS, named
 
 app = typer.Typer(help="Simulate stochastic differential equations.", no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False)
@@ -19,7 +20,10 @@ Steps = Annotated[int, typer.Option(help="Number of equal steps.")]
 Count = Annotated[int, typer.Option("--paths", help="Number of paths.")]
 Seed = Annotated[int | None, typer.Option(help="Seed, 0 to 2^64 - 1; drawn and printed if not given.")]
 Save = Annotated[int | None, typer.Option(help="Keep this many equally spaced times instead of all.")]
-Euler = Annotated[bool, typer.Option("--euler", help="Use Euler-Maruyama instead of the exact transition.")]
+Named = Annotated[str | None, typer.Option("--method", help="euler_maruyama, milstein, sri, ... instead of the exact "
+                                                            "transition.")]
+Relative = Annotated[float | None, typer.Option("--rtol", help="Adaptive steps of this relative error; --steps is the "
+                                                               "coarsest grid.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a fan chart into this file (.png, .pdf, .svg).")]
 Out = Annotated[Path | None, typer.Option(help="Write times and values to this .npz file.")]
 
@@ -31,37 +35,37 @@ def main() -> None:
 
 @simulate.command()
 def brownian(x0: float = 0.0, mu: float = 0.0, sigma: float = 1.0, end: End = 1.0, steps: Steps = 1000,
-             paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False,
+             paths: Count = 1000, seed: Seed = None, save: Save = None, method: Named = None, rtol: Relative = None,
              plot: Plot = None, out: Out = None) -> None:
     """Brownian motion, dX = mu dt + sigma dW."""
-    _run(lambda: sk.BrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
+    _run(lambda: sk.BrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
 
 
 @simulate.command()
 def drift(x0: float = 10.0, a: float = 0.1, sigma: float = 1.0, end: End = 10.0, steps: Steps = 1000,
-          paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None,
-          out: Out = None) -> None:
+          paths: Count = 1000, seed: Seed = None, save: Save = None,
+          method: Named = None, rtol: Relative = None, plot: Plot = None, out: Out = None) -> None:
     """Linear drift, dX = a X dt + sigma dW."""
-    _run(lambda: sk.LinearDrift(a, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
+    _run(lambda: sk.LinearDrift(a, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
 
 
 @simulate.command()
 def gbm(x0: float = 100.0, mu: float = 0.05, sigma: float = 0.2, end: End = 1.0, steps: Steps = 252,
-        paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False, plot: Plot = None,
-        out: Out = None) -> None:
+        paths: Count = 1000, seed: Seed = None, save: Save = None,
+        method: Named = None, rtol: Relative = None, plot: Plot = None, out: Out = None) -> None:
     """Geometric Brownian motion, dS = mu S dt + sigma S dW."""
-    _run(lambda: sk.GeometricBrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
+    _run(lambda: sk.GeometricBrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
 
 
 @simulate.command()
 def ou(x0: float = 1.0, kappa: float = 1.0, theta: float = 0.0, sigma: float = 1.0, end: End = 5.0,
-       steps: Steps = 500, paths: Count = 1000, seed: Seed = None, save: Save = None, euler: Euler = False,
-       plot: Plot = None, out: Out = None) -> None:
+       steps: Steps = 500, paths: Count = 1000, seed: Seed = None, save: Save = None,
+       method: Named = None, rtol: Relative = None, plot: Plot = None, out: Out = None) -> None:
     """Ornstein-Uhlenbeck, dX = kappa (theta - X) dt + sigma dW."""
-    _run(lambda: sk.OrnsteinUhlenbeck(kappa, theta, sigma), x0, end, steps, paths, seed, save, euler, plot, out)
+    _run(lambda: sk.OrnsteinUhlenbeck(kappa, theta, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
 
 
-def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
+def _run(process, x0, end, steps, paths, seed, save, method, rtol, plot, out) -> None:
     if plot and plot.suffix not in (".png", ".pdf", ".svg", ".jpg"):
         _fail(f"--plot must be a file name ending in .png, .pdf, .svg or .jpg, got {str(plot)!r}")
     start = time.perf_counter()
@@ -69,7 +73,7 @@ def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
         for file in filter(None, (plot, out)):
             file.parent.mkdir(parents=True, exist_ok=True)
         result = sk.simulate(process(), x0, end, steps, paths, seed=seed, save="all" if save is None else save,
-                             method=sk.euler_maruyama if euler else None)
+                             method=_method(method), rtol=rtol)
     except (TypeError, ValueError, MemoryError, FloatingPointError, OSError) as error:
         _fail(error)
     seconds = time.perf_counter() - start
@@ -91,6 +95,17 @@ def _run(process, x0, end, steps, paths, seed, save, euler, plot, out) -> None:
             typer.echo(f"wrote {plot}")
     except OSError as error:
         _fail(error)
+
+
+def _method(name: str | None) -> sk.Method | None:
+    """The library's method of this name."""
+    if name is None:
+        return None
+    method = named(name)
+    if isinstance(method, sk.Method):
+        return method
+    known = sorted(k for k, m in METHODS.items() if isinstance(m, sk.Method))
+    raise ValueError(f"--method must be one of {', '.join(known)}, theta(0.5), srock_with(5); got {name!r}")
 
 
 def _fail(error) -> NoReturn:

@@ -7,10 +7,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from sdekit import methods, noise, ode, processes
+from sdekit import noise, processes
 from sdekit.brownian import Brownian
+from sdekit.named import named
 from sdekit.paths import Paths
-from sdekit.sde import ODE
+from sdekit.sde import ODE, numbers
 from sdekit.simulation import Source
 from sdekit.summary import Summary
 from sdekit.summary import load as load_summary
@@ -30,13 +31,14 @@ def save(paths: Paths, file: Path) -> Path:
     record: dict[str, Any] = {"format": FORMAT}
     work = paths.source.work if paths.source else None
     if work is not None and not work.begin.tensor and (work.noise is None or isinstance(work.noise, Brownian)):
-        parameters = work.equation.parameters
+        parameters = {k: numbers(v) for k, v in work.equation.parameters.items()}
         record |= {
             "class": type(work.equation).__name__, "method": repr(work.method), "origin": work.origin,
             "parameters": {k: v for k, v in parameters.items() if not np.ndim(v)}, "scalar": work.begin.scalar,
             "track": [[i.name, i.kind, i.component, i.bridge, i.level] for i in work.items], "paths": work.run.paths,
             "nonfinite": work.how.nonfinite, "dtype": np.dtype(work.how.dtype or float).name,
-            "bits": work.how.bits, "backend": work.backend, "noise": noise.VERSION,
+            "rtol": work.how.rtol, "atol": work.how.atol, "bits": work.how.bits, "backend": work.backend,
+            "noise": noise.VERSION,
             "brownian": _brownian(work.noise) if work.noise else None,
         }
         arrays |= {"grid": work.run.grid, "saved": work.times}
@@ -95,20 +97,23 @@ def _work(record: dict, arrays: dict[str, np.ndarray], sde: ODE | None) -> Work 
                                          if k.startswith("parameter ")}
     if sde is None:
         kind = getattr(processes, record["class"], None)
-        if kind is None:
+        try:
+            sde = kind(**parameters) if kind else None
+        except TypeError:  # it is made of functions, too
             return None
-        sde = kind(**parameters)
-        assert isinstance(sde, ODE)
     elif set(sde.parameters) != set(parameters) or not all(np.array_equal(sde.parameters[k], v)
                                                            for k, v in parameters.items()):
         raise ValueError(f"the file is of an equation with the parameters {parameters}, this one is {sde!r}")
+    method = named(record["method"])
+    if sde is None or method is None:
+        return None
     start = tuple(arrays[f"x0 {k}"] for k in range(sum(k.startswith("x0 ") for k in arrays)))
-    method = getattr(methods, record["method"], None) or getattr(ode, record["method"])
     track = {name: KINDS[kind](level, component, bridge=bridge) if kind == "first_passage" else
              KINDS[kind](component) if kind == "integral" else KINDS[kind](component, bridge=bridge)
              for name, kind, component, bridge, level in record["track"]}
     held = Brownian(**record["brownian"]) if record["brownian"] else None
-    how = Execution(record["backend"], nonfinite=record["nonfinite"], dtype=record["dtype"], bits=record["bits"])
+    how = Execution(record["backend"], nonfinite=record["nonfinite"], dtype=record["dtype"], bits=record["bits"],
+                    rtol=record.get("rtol"), atol=record.get("atol"))
     grid = arrays["grid"]
     return prepare(sde, method, start[0] if record["scalar"] else start, grid, len(grid) - 1, record["paths"],
                    arrays["saved"], held, record["origin"], how, track or None)

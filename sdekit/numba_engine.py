@@ -49,18 +49,19 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
         f"{scale}Z[g, {j}, i]" for j, scale in enumerate([*scales[:drawn], *[""] * waits])))
     pair, quad, exponential_pair, slot = noise.pair, noise.quad, noise.exponential_pair, EXPONENTIAL
 
-    def draw(Z, start, number, path, k0, k1, W, row, width, ahead):
-        """The normals of a few steps, in the noise from `number` on, a multiple of `per`; the first path is `path`."""
-        for b in range(len(Z) // 2):
+    def draw(Z, start, number, path, k0, k1, W, row, width, ahead, count):
+        """The normals of `count` steps, in the noise from `number` on, a multiple of `per`, and of the `ahead` before
+        them; the first path is `path`."""
+        for b in range((ahead + count + 1) // 2):
             for s in range(slots):
                 for j in range(noises):
                     k = s * noises + j
                     for i in range(LANES):
                         Z[2 * b, k, i], Z[2 * b + 1, k, i] = pair(k0, k1, path + i, j, number // 2 + b, s)
 
-    def draw_coarse(Z, start, number, path, k0, k1, W, row, width, ahead):
+    def draw_coarse(Z, start, number, path, k0, k1, W, row, width, ahead, count):
         """The same for bits=32."""
-        for b in range(len(Z) // 4):
+        for b in range((ahead + count + 3) // 4):
             for s in range(slots):
                 for j in range(noises):
                     k = s * noises + j
@@ -68,9 +69,9 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
                         z0, z1, z2, z3 = quad(k0, k1, path + i, j, number // 4 + b, s)
                         Z[4 * b, k, i], Z[4 * b + 1, k, i], Z[4 * b + 2, k, i], Z[4 * b + 3, k, i] = z0, z1, z2, z3
 
-    def take(Z, start, number, path, k0, k1, W, row, width, ahead):
+    def take(Z, start, number, path, k0, k1, W, row, width, ahead, count):
         """The draws that were given, W (rows, steps, columns)."""
-        for g in range(min(group, W.shape[1] - start)):
+        for g in range(count):
             for j in range(drawn):
                 for i in range(LANES):
                     Z[ahead + g, j, i] = W[row + min(i, width - 1), start + g, j]
@@ -82,9 +83,9 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
         for g in range(count):
             joined(Z, ahead + g, path, n + g, k0, k1, level, S)
 
-    def wait(Z, number, path, k0, k1):
-        """The exponentials of these steps."""
-        for b in range(len(Z) // 2):
+    def wait(Z, number, path, k0, k1, count):
+        """The exponentials of these steps, the block that they begin in included."""
+        for b in range((count + 1) // 2):
             for j in range(waits):
                 for i in range(LANES):
                     u, v = exponential_pair(k0, k1, path + i, j, number // 2 + b, slot)
@@ -134,10 +135,11 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
                 s = 1
             for start in range(0, steps, group):
                 number = begun + start - ahead
-                fill(Z, start, number, path, k0, k1, W, row, width, ahead)
-                pause(Z, number, path, k0, k1)
-                turn(Z, ahead, min(group, steps - start), path, begun + start, k0, k1, level, S)
-                for n in range(start, min(start + group, steps)):
+                count = min(group, steps - start)
+                fill(Z, start, number, path, k0, k1, W, row, width, ahead, count)
+                pause(Z, number, path, k0, k1, ahead + count)
+                turn(Z, ahead, count, path, begun + start, k0, k1, level, S)
+                for n in range(start, start + count):
                     while save[s] == n:  # times behind this point of the grid and before the next
                         detour(out, s, place, row, width, X, Q, p, t[n], offset[s], V, beside, one)
                         s, beside = s + 1, beside + 1
@@ -150,7 +152,7 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
                         s += 1
                 for i in range(LANES):
                     bad[i] += defect(X, i)
-                done[0] += (min(start + group, steps) - start) * width
+                done[0] += count * width
                 if flag[0]:
                     return
             for i in range(width):

@@ -38,7 +38,7 @@ def refused(result, message):
 def test_the_file_holds_what_was_simulated(name, euler, tmp_path):
     make, parameters = PROCESSES[name]
     out = tmp_path / "deep" / "paths.npz"
-    result = run(name, *parameters, *SMALL, "--out", out, *(["--euler"] if euler else []))
+    result = run(name, *parameters, *SMALL, "--out", out, *(["--method", "euler_maruyama"] if euler else []))
     assert result.exit_code == 0, result.output
     assert f"wrote {out}" in result.stdout
     exact = sk.simulate(make(), 1.0, 2.0, 20, 50, seed=3, method=sk.euler_maruyama if euler else None)
@@ -48,6 +48,17 @@ def test_the_file_holds_what_was_simulated(name, euler, tmp_path):
         info = json.loads(str(file["info"]))
     assert info["seed"] == 3 and info["method"] == ("euler_maruyama" if euler else "exact")
     assert info["equation"] == repr(make()) and info["steps"] == 20
+
+
+def test_methods_and_tolerances_go_by_name(tmp_path):
+    out = tmp_path / "paths.npz"
+    result = run("gbm", *SMALL, "--method", "sri", "--rtol", 0.01, "--out", out)
+    assert result.exit_code == 0, result.output
+    gbm = sk.GeometricBrownianMotion(0.05, 0.2)
+    exact = sk.simulate(gbm, 100.0, 2.0, 20, 50, seed=3, method=sk.sri, rtol=0.01)
+    np.testing.assert_array_equal(np.load(out)["x"], exact.x)
+    refused(run("gbm", *SMALL, "--method", "rk4"), "--method must be one of baoab, dri1, euler_heun")
+    refused(run("gbm", *SMALL, "--method", "sra"), "sra takes noise that does not depend on the state")
 
 
 @every_process

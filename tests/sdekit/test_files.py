@@ -165,3 +165,19 @@ def test_a_place_that_cannot_be_written_is_an_error_and_a_new_folder_is_none(tmp
         paths.save(tmp_path / "file" / "paths.npz")
     assert paths.save(str(tmp_path / "new" / "folder" / "a.b")) == tmp_path / "new" / "folder" / "a.b.npz"
     assert same(sk.load(str(tmp_path / "new" / "folder" / "a.b.npz")).x, paths.x)
+
+
+@pytest.mark.parametrize("how", [{"method": sk.sri}, {"method": sk.theta(0.5)}, {"rtol": 1e-2}, {"method": sk.milstein}])
+def test_a_file_knows_the_method_and_its_tolerances(how, tmp_path):
+    paths = sk.simulate(sk.GeometricBrownianMotion(0.05, 0.2), 100.0, steps=4, paths=3, seed=1, **how)
+    again = sk.load(paths.save(tmp_path / "a.npz"))
+    assert again.info["method"] == paths.info["method"]
+    assert (again.replay(1).x[0] == paths.x[1]).all()
+
+
+def test_what_is_made_of_functions_has_to_be_given_again(tmp_path):
+    spring = sk.UnderdampedLangevin(lambda q: -q, gamma=1.0, temperature=1.0)
+    paths = sk.simulate(spring, (1.0, 0.0), steps=4, paths=3, seed=1, method=sk.baoab)
+    file = paths.save(tmp_path / "a.npz")
+    assert (sk.load(file).x == paths.x).all()
+    assert (sk.load(file, spring).replay(1).x[0] == paths.x[1]).all()
