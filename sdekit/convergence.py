@@ -31,7 +31,7 @@ from sdekit.brownian import Brownian
 from sdekit.kinds import noise_kind
 from sdekit.methods import Method, euler_maruyama, exact
 from sdekit.noise import check_seed, whole
-from sdekit.sde import SDE, structure
+from sdekit.sde import SDE, in_numbers, structure
 from sdekit.simulation import simulate
 
 BATCHES = 20
@@ -171,6 +171,13 @@ def convergence(sde: SDE, x0, t: Any = 1.0, methods: Sequence[Method] | Method |
     """
     if not isinstance(sde, SDE):
         raise TypeError(f"convergence needs an SDE, got {sde!r}")
+    if isinstance(methods, str) or (methods is not None and not isinstance(methods, Method | Sequence)):
+        raise TypeError("methods is a method such as sdekit.sri or sdekit.theta(0.5), or a list of them; got "
+                        f"{methods!r}")
+    if weak is not None and not isinstance(weak, Mapping):
+        raise TypeError(f"weak maps names to functions of X(T), as in weak={{'E X^3': lambda x: x**3}}; got {weak!r}")
+    if any(hasattr(v, "detach") for v in sde.parameters.values()):
+        sde = in_numbers(sde, [])
     listed = [methods] if isinstance(methods, Method) else [euler_maruyama] if methods is None else list(methods)
     for method in listed:
         if not isinstance(method, Method):
@@ -254,7 +261,7 @@ def order(h, errors, floor: Any = 0.0, level: float = 0.95) -> Order:
 
     >>> h, noise = np.array([0.4, 0.2, 0.1]), np.random.default_rng(1).normal(size=(3, 20))
     >>> print(order(h, (h**1.5)[:, None] * (1 + 0.01 * noise)))
-    1.50 [1.49, 1.51]
+    1.50 [1.50, 1.50]
     """
     h, errors = np.asarray(h, float), np.asarray(errors, float)
     blank = Order(euler_maruyama, "", None)
@@ -449,7 +456,9 @@ def _best(go: _Runner, listed, kind: str) -> Method:
     where none of the library's fits, since what measures itself is always right."""
     import sdekit
     found = {value for value in vars(sdekit).values() if isinstance(value, Method)}
-    rank = lambda m: (m not in found, -(strong_claim(m, kind) or 0.0), sum(m.evaluations), m.name)
+    ito = go.sde.calculus == "ito"  # of Stratonovich's of one order those that look twice at the drift err least
+    cost = lambda m: sum(m.evaluations) if ito else -m.evaluations[0]
+    rank = lambda m: (m not in found, -(strong_claim(m, kind) or 0.0), cost(m), m.name)
     for method in sorted({m for m in (*found, *listed) if m.strong is not None}, key=rank):
         try:
             go.taken(method)

@@ -37,7 +37,7 @@ from sdekit.methods import Method, euler_maruyama, exact
 from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
 from sdekit.runge_kutta import sra, sri, strong_general
-from sdekit.sde import SDE, Structure, call, structure
+from sdekit.sde import SDE, Structure, call, in_numbers, structure
 from sdekit.starts import is_random
 from sdekit.stiff import srock_with, tamed_euler, theta
 from sdekit.stratonovich import euler_heun, heun_stratonovich
@@ -128,7 +128,7 @@ def diagnose(sde: SDE, x0, t: Any = 1.0) -> Diagnosis:
     """
     if not isinstance(sde, SDE):
         raise TypeError(f"diagnose needs an SDE, got {sde!r}; an ODE has no noise to choose a method for")
-    grid = time_grid(t, None if np.size(t) > 2 else 1)
+    sde, grid = in_numbers(sde, []), time_grid(t, None if np.size(t) > 2 else 1)
     begin = start(x0, 1 if is_random(x0) else None, 0)
     if begin.inner is not None:
         raise TypeError(f"diagnose looks at the components of a state, and this x0 is one "

@@ -21,13 +21,14 @@ its size. Derivatives are central differences over e = EPS^(1/3) s, each with an
 below these moves the path by less than a millionth of what Milstein's own correction does.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from sdekit.noise import normals
-from sdekit.sde import SDE, Structure, takes
+from sdekit.sde import SDE, Structure, call, takes
 
 EPS = float(np.finfo(float).eps)
 SAME = 64 * EPS
@@ -79,6 +80,36 @@ def noise_kind(equation: SDE, x0, t0: float, t1: float, shape: Structure) -> str
     if shape.noises == shape.dim and _diagonal(g, shape, found):
         return "diagonal"
     return "commutative" if _commutative(g, shape, scale, found) else "general"
+
+
+def array_kind(equation: SDE, x, t: float) -> str:
+    """The kind of noise of a state that is one array, or tensor, (1, ...), where each element has noise of its own:
+    "additive", "diagonal", or "general" where an element's coefficient depends on another element.
+
+    With a few elements changed, those left alone must keep their coefficients: every pair of elements is parted by one
+    of the bits of their numbers. A function that fails away from the start counts as diagonal.
+
+    >>> array_kind(SDE(lambda x, t: -x, lambda x, t: x[:, ::-1]), np.array([[1.0, 2.0, 3.0]]), 0.0)
+    'general'
+    """
+    g = lambda y: (call(equation, "diffusion", y, t) + 0.0 * x).reshape(-1)
+    size, number = int(np.prod(x.shape)), np.arange(int(np.prod(x.shape)))
+    like = getattr(x, "new_tensor", np.asarray)  # torch's, or NumPy's
+    moved = lambda part: x + 0.37 * (1.0 + abs(x)) * like(part).reshape(x.shape)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # np.sqrt of a tensor
+            here = g(x)
+            if bool((g(moved(np.ones(size))) == here).all()):
+                return "additive"
+            for bit in range(max(1, (size - 1).bit_length())):
+                for side in (0, 1):
+                    part = number >> bit & 1 == side
+                    if size > 1 and not bool((g(moved(part * 1.0)) == here)[~part].all()):
+                        return "general"
+    except Exception:
+        return "diagonal"
+    return "diagonal"
 
 
 def fits(noise: str, kind: str, shape: Structure) -> bool:

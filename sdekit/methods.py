@@ -20,18 +20,28 @@ from sdekit.ode import ODEMethod, euler
 class Method:
     """A way to step, and its claims.
 
-    make         Coefficients -> step
+    make         Coefficients (see `sdekit.components`) -> step(x, t, h, dw, p)
     strong       order of E|X_h(T) - X(T)| in h on a given path W; None: it follows the law, not the path
     weak         order of |E phi(X_h(T)) - E phi(X(T))| in h
     additive     the strong order where the noise is additive, if that is higher
     commutative  the strong order where the noise commutes (one noise and diagonal noise do), if that is higher
     calculus     "ito", "stratonovich", or "any": of the equations that it solves. With additive noise they are the same
     noise        the widest kind of noise that it takes: "additive", "diagonal", "commutative" or "general"
-    draws        what it is driven by, see above
+    draws        what it is driven by: "W", increments; "WH", and space-time areas; "WHA", and Levy areas
     evaluations  of drift and of diffusion in a step, with one noise
     ode          the method for ODEs that it is without noise
     memory       how many more copies of the state it carries along; they start as x
     general      the method to take in its place where the noise does not commute
+
+    A method of one's own: `check_method` tells whether it is what it claims.
+
+    >>> def make(c):
+    ...     f, g, add, scale, dot = c.f, c.g, c.add, c.scale, c.dot   # taken out here, for Numba
+    ...     def step(x, t, h, dw, p):                                 # x + h f(x, t) + g(x, t) dW
+    ...         return add(add(x, scale(h, f(x, t, p))), dot(g(x, t, p), dw))
+    ...     return step
+    >>> Method("mine", make, strong=0.5, weak=1.0, additive=1.0, ode=euler)
+    mine
     """
 
     name: str
@@ -47,6 +57,24 @@ class Method:
     ode: ODEMethod | None = None
     memory: int = 0
     general: Optional["Method"] = None
+
+    def __post_init__(self):
+        for name, allowed in (("calculus", ("ito", "stratonovich", "any")), ("draws", ("W", "WH", "WHA")),
+                              ("noise", ("additive", "diagonal", "commutative", "general"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"a method's {name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        for name in ("strong", "weak", "additive", "commutative"):
+            order = getattr(self, name)
+            if not (order is None and name != "weak") and not (isinstance(order, int | float) and order > 0):
+                raise ValueError(f"a method's {name} order is a number > 0, or None; got {order!r}")
+        if not callable(self.make):
+            raise TypeError(f"make is a function of Coefficients that returns the step, got {self.make!r}")
+        if not isinstance(self.evaluations, tuple) or len(self.evaluations) != 2:
+            raise TypeError(f"evaluations are two numbers, of drift and of diffusion; got {self.evaluations!r}")
+        if not isinstance(self.ode, ODEMethod | None) or not isinstance(self.general, Method | None):
+            raise TypeError(f"ode is an ODEMethod and general a Method, or None; got {self.ode!r} and {self.general!r}")
+        if not isinstance(self.memory, int) or self.memory < 0:
+            raise ValueError(f"memory is how many copies of the state are carried, from 0 on; got {self.memory!r}")
 
     def __repr__(self) -> str:
         return self.name

@@ -257,7 +257,7 @@ def _call(equation: ODE, which: str, x, t):
         if not isinstance(x, tuple) and any(w in words for w in ("unpack", "not subscriptable", "invalid index")):
             raise TypeError(f"{which} takes several components, but x0 holds one number a path: {words}. A system's x0 "
                             "is a tuple, one entry for each component: x0=(100.0, 0.04)") from error
-        if isinstance(x, tuple) and any(w in words for w in ("sequence", "'tuple'", "unpack")):
+        if isinstance(x, tuple) and any(w in words for w in ("sequence", "'tuple'", "unpack", "tuple index")):
             raise TypeError(f"{which} cannot take the {len(x)} components of x0: {words}. It gets them as a tuple and "
                             "has to take them apart, s, v = x; for a state of one number give a number") from error
         _note(error, which, x, t)

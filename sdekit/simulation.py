@@ -51,8 +51,9 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
     nonfinite  "raise", or "stop": a path whose next state is not finite stays where it was, and is counted
     rtol, atol  steps of each path's own length: the steps are cut in half until the error of each is at most
              atol + rtol |x| (root mean square over the components; on the path's own W, see `sdekit.adaptive`); `steps`
-             is the coarsest grid, 16 by default, and names the noise. Needs a method of strong order 1; by default the
-             one for the kind of noise. atol alone: rtol = 0; rtol alone: atol = rtol / 1000
+             is the coarsest grid, 16 by default, and names the noise. A path that explodes is NaN from there on, told
+             in a warning, and the others are kept. Needs a method of strong order 1, by default the one for the kind of
+             noise. atol alone: rtol = 0; rtol alone: atol = rtol / 1000
     checkpoint  on torch, for gradients of long runs: of so many steps only the state before them is kept, and they are
              computed again in the backward pass. Memory falls from that of `steps` steps to steps / checkpoint states
              and `checkpoint` steps; the gradients are the same
@@ -121,7 +122,8 @@ def _choose(sde: SDE, method: Method | None, given: bool, how: Execution) -> Met
             return heun_stratonovich
         return exact if sde.transition is not None and not given else euler_maruyama
     if not isinstance(method, Method):
-        raise TypeError(f"simulate needs a method for SDEs, such as euler_maruyama; got {method!r}")
+        raise TypeError("simulate needs a method for SDEs, a value such as sdekit.milstein or sdekit.theta(0.5); got "
+                        f"{method!r}")
     if method is exact and sde.transition is None:
         raise ValueError(f"{sde!r} has no exact transition; use method=euler_maruyama")
     if method is exact and given and not sde.transition_pathwise:

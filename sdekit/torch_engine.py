@@ -245,7 +245,7 @@ def _parameter(value, like: dict, row: torch.Tensor, ndim: int):
     """A number as it is; a tensor without axes, or with one entry for each path and as many axes as the state."""
     if not isinstance(value, np.ndarray | torch.Tensor):
         return value
-    value = torch.as_tensor(value, **like)
+    value = torch.as_tensor(value, **like) if isinstance(value, torch.Tensor) else torch.tensor(value, **like)
     return value[row].reshape(-1, *(1,) * (ndim - 1)) if value.ndim else value
 
 

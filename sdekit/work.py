@@ -297,8 +297,8 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
     if isinstance(equation, SDE) and not isinstance(method, ODEMethod):
         fit = adaptive_fit if tolerances else fitted
         assert isinstance(probed, SDE)
-        method, kind = fit(method, probed, begin.sample if begin.inner is None else None, float(grid[0]),
-                           float(grid[-1]), shape)
+        sample = begin.sample if begin.inner is None else begin.components[0][:1]
+        method, kind = fit(method, equation if begin.tensor else probed, sample, float(grid[0]), float(grid[-1]), shape)
         one = shape.noises == 1 and len(method.draws) == 3  # no Levy areas
         draws = "WH" if tolerances or one else method.draws
     elif tolerances and getattr(method, "pair", None) is None:

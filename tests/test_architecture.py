@@ -71,7 +71,9 @@ def test_typer_is_known_to_command_lines_alone(name):
 
 @pytest.mark.parametrize("name", ["sde", "noise", "maths", "components", "methods", "ode", "paths", "inputs",
                                   "brownian", "variates", "starts", "tracking", "moments", "bins", "summary", "interp",
-                                  "elementary"])
+                                  "elementary", "milstein", "tableaus", "runge_kutta", "stratonovich", "stiff",
+                                  "langevin", "adaptive", "areas", "kinds", "fitting", "drawing", "calculus",
+                                  "problems"])
 def test_what_an_sde_is_knows_no_engine(name):
     name = f"sdekit/{name}.py"
     for engine in ("array_engine", "numba_engine", "torch_engine", "work", "simulation"):

@@ -277,3 +277,17 @@ def test_a_problems_moments_obey_its_generator(problem):
         curve = sum((value(x0 + e * g) - 2 * value(x0) + value(x0 - e * g)) / e**2 for g in G.T)
         assert abs(exact(0.0) - value(x0)) < 1e-12, name
         assert abs((exact(t) - exact(0.0)) / t - slope - 0.5 * curve) < 1e-3, name
+
+
+def test_the_reference_of_a_stratonovich_equation_is_not_the_crudest():
+    sde = sk.Stratonovich(lambda x, t: 0.1 * x, lambda x, t: 0.3 * x)
+    found = sk.convergence(sde, 1.0, methods=[sk.euler_heun], steps=(8, 16, 32), paths=100, seed=1, weak={})
+    assert "heun_stratonovich in" in str(found)
+
+
+@pytest.mark.parametrize("asked, message", [({"methods": "sri"}, "methods is a method such as sdekit.sri"),
+                                            ({"methods": sk.theta}, "methods is a method such as sdekit.sri"),
+                                            ({"weak": lambda x: x}, "weak maps names to functions")])
+def test_arguments_of_another_kind_are_refused(asked, message):
+    with pytest.raises(TypeError, match=message):
+        sk.convergence(sk.BrownianMotion(), 0.0, **asked)

@@ -167,7 +167,7 @@ def test_a_place_that_cannot_be_written_is_an_error_and_a_new_folder_is_none(tmp
     assert same(sk.load(str(tmp_path / "new" / "folder" / "a.b.npz")).x, paths.x)
 
 
-@pytest.mark.parametrize("how", [{"method": sk.sri}, {"method": sk.theta(0.5)}, {"rtol": 1e-2}, {"method": sk.milstein}])
+@pytest.mark.parametrize("how", [{"method": sk.sri}, {"method": sk.theta(0.5)}, {"rtol": 1e-2}])
 def test_a_file_knows_the_method_and_its_tolerances(how, tmp_path):
     paths = sk.simulate(sk.GeometricBrownianMotion(0.05, 0.2), 100.0, steps=4, paths=3, seed=1, **how)
     again = sk.load(paths.save(tmp_path / "a.npz"))

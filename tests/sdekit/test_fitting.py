@@ -1,5 +1,6 @@
 """Which method takes which equation, and what the refusal says."""
 
+import numpy as np
 import pytest
 
 import sdekit as sk
@@ -79,9 +80,40 @@ def test_adaptive_steps_in_the_sense_of_stratonovich():
     (sk.euler_maruyama, additive, "takes no adaptive steps"),
     (sk.tamed_euler, scalar, "takes no adaptive steps"),
     (sk.milstein, turning, "needs the Levy areas of every cell.*fixed steps"),
-    (None, turning, "needs the Levy areas of every cell.*fixed steps"),
+    (None, turning, "no method takes adaptive steps on noise that does not commute.*fixed steps"),
     (sk.strong_general, scalar, "needs the Levy areas of every cell.*method=sri"),
 ])
 def test_what_cannot_take_adaptive_steps_is_refused(method, sde, message):
     with pytest.raises(ValueError, match=message):
         asked(adaptive_fit, method, sde)
+
+
+MIX = np.array([[1.0, 0.0], [1.0, 1.0]])
+mixing = sk.SDE(lambda x, t: -x, lambda x, t: 0.5 * (x @ MIX))
+apart = sk.SDE(lambda x, t: -x @ MIX, lambda x, t: 0.5 * x)
+whole = np.ones((4, 2))
+
+
+@pytest.mark.parametrize("method", [sk.sri, sk.milstein, sk.strong_general, sk.dri1], ids=repr)
+def test_on_an_array_noise_that_mixes_elements_is_refused(method):
+    assert sk.simulate(apart, whole, steps=2, seed=1, method=method).x.shape == (4, 3, 2)
+    with pytest.raises(ValueError, match=f"{method} takes, on a state that is one array, a diffusion that"):
+        sk.simulate(mixing, whole, steps=2, seed=1, method=method)
+
+
+def test_on_an_array_an_equation_of_the_other_calculus_is_refused_if_it_mixes_elements():
+    assert sk.simulate(sk.to_stratonovich(apart), whole, steps=2, seed=1).x.shape == (4, 3, 2)
+    with pytest.raises(ValueError, match="made by to_stratonovich takes.*acts element by element"):
+        sk.simulate(sk.to_stratonovich(mixing), whole, steps=2, seed=1)
+    assert sk.simulate(mixing, whole, steps=2, seed=1, method=sk.euler_maruyama).x.shape == (4, 3, 2)
+
+
+def test_a_tensor_is_looked_at_likewise():
+    torch = pytest.importorskip("torch")
+    x0, A = torch.ones(4, 2, dtype=torch.float64), torch.tensor(MIX)
+    with pytest.raises(ValueError, match="this one mixes elements"):
+        sk.simulate(sk.SDE(lambda x, t: -x, lambda x, t: x @ A), x0, steps=2, seed=1, method=sk.sri)
+    with pytest.raises(ValueError, match="sra takes noise that does not depend on the state"):
+        sk.simulate(sk.SDE(lambda x, t: -x, lambda x, t: 0.3 * x), x0, steps=2, seed=1, method=sk.sra)
+    still = sk.SDE(lambda x, t: -x, lambda x, t: 0.3)
+    assert sk.simulate(still, x0, steps=2, seed=1, method=sk.sra).x.shape == (4, 3, 2)

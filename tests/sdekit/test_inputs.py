@@ -70,7 +70,7 @@ def test_times_that_do_not_fit_are_refused(t, steps, error, message):
     with pytest.raises(error, match=message):
         sk.simulate(bm, 0.0, t, steps)
     with pytest.raises(error, match=message):
-        sk.integrate(bm, 0.0, t, steps)
+        sk.integrate(bm, 0.0, t, steps, method=sk.rk4)
 
 
 @given(st.integers(1, 60), st.data())

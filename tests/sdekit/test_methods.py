@@ -82,3 +82,25 @@ def test_a_method_of_ones_own_is_as_good_as_the_librarys(backend):
     exact = 0.5 * np.cumprod(1 + a / 8 + b * dw + b**2 * (dw**2 - 1 / 8) / 2, axis=1)
     assert np.abs(np.asarray(x.x)[:, 1:] - exact).max() <= rounding(8, exact)
     assert repr(x.info["method"]) == "milstein"
+
+
+@pytest.mark.parametrize("claim, error, message", [
+    ({"calculus": "Ito"}, ValueError, "calculus is one of ito, stratonovich, any; got 'Ito'"),
+    ({"noise": "scalar"}, ValueError, "noise is one of additive, diagonal"),
+    ({"draws": "W,H"}, ValueError, "draws is one of W, WH, WHA"),
+    ({"strong": -1.0}, ValueError, "strong order is a number > 0, or None"),
+    ({"weak": None}, ValueError, "weak order is a number > 0"),
+    ({"evaluations": 1}, TypeError, "evaluations are two numbers"),
+    ({"ode": "euler"}, TypeError, "ode is an ODEMethod"),
+    ({"memory": -1}, ValueError, "memory is how many copies"),
+    ({"make": 3}, TypeError, "make is a function of Coefficients"),
+])
+def test_claims_that_make_no_sense_are_refused(claim, error, message):
+    with pytest.raises(error, match=message):
+        sk.Method(**{"name": "mine", "make": lambda c: None, "strong": 0.5, "weak": 1.0, **claim})
+
+
+def test_a_method_that_breaks_says_how():
+    broken = sk.Method("broken", lambda c: lambda x, t, h, dw, p: x + h * dw, strong=0.5, weak=1.0)
+    with pytest.raises(ValueError, match="broken takes none of the equations.*On dX = f dt .*TypeError"):
+        sk.check_method(broken)
