@@ -103,7 +103,7 @@ def test_on_an_array_noise_that_mixes_elements_is_refused(method):
 
 def test_on_an_array_an_equation_of_the_other_calculus_is_refused_if_it_mixes_elements():
     assert sk.simulate(sk.to_stratonovich(apart), whole, steps=2, seed=1).x.shape == (4, 3, 2)
-    with pytest.raises(ValueError, match="made by to_stratonovich takes.*acts element by element"):
+    with pytest.raises(ValueError, match=r"made by to_stratonovich takes.*acts element by element"):
         sk.simulate(sk.to_stratonovich(mixing), whole, steps=2, seed=1)
     assert sk.simulate(mixing, whole, steps=2, seed=1, method=sk.euler_maruyama).x.shape == (4, 3, 2)
 

@@ -102,5 +102,5 @@ def test_claims_that_make_no_sense_are_refused(claim, error, message):
 
 def test_a_method_that_breaks_says_how():
     broken = sk.Method("broken", lambda c: lambda x, t, h, dw, p: x + h * dw, strong=0.5, weak=1.0)
-    with pytest.raises(ValueError, match="broken takes none of the equations.*On dX = f dt .*TypeError"):
+    with pytest.raises(ValueError, match=r"broken takes none of the equations.*On dX = f dt .*TypeError"):
         sk.check_method(broken)
