@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import sdekit as sk
 from sdekit import laws
-from sdekit.convergence import BATCHES, strong_claim
+from sdekit.orders import BATCHES, strong_claim
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "orders.md"
 NAMES = ("euler_maruyama", "tamed_euler", "theta", "srock", "milstein", "sra", "sri", "strong_general", "dri1",
@@ -21,7 +21,7 @@ HEAD = f"""# Orders: claimed and measured
 Written by `make orders`. Strong orders are of E|X_h(T) - X(T)| on {BATCHES} batches of paths, with intervals of
 {laws.LEVEL:.1%} by the jackknife; weak ones of E phi(X_h(T)) - E phi(X(T)), worked out by quadrature, with the spread
 of the last slopes. A claim is the smallest order over all equations of a kind: single problems may do better. The
-problems are in `sdekit/problems.py`, what is done in `sdekit/convergence.py` and `sdekit/laws.py`.
+problems are in `sdekit/problems.py`, what is done in `sdekit/orders.py` and `sdekit/weak.py`.
 
 | method | order | problem | noise | claimed | measured |
 | --- | --- | --- | --- | --- | --- |

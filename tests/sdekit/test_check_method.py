@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sdekit as sk
-from sdekit import laws, problems
+from sdekit import laws, problems, weak
 from sdekit.laws import LAWS, check_method
 from tests.conftest import assert_near
 
@@ -114,7 +114,7 @@ def test_the_changes_of_variable_have_names():
 
 def test_expectations_of_euler_maruyama_on_linear_are_powers():
     """E X_h = x0 (1 + a h)^n and E X_h^2 = x0^2 ((1 + a h)^2 + b^2 h)^n."""
-    found = laws.expectations(em, problems.linear, 8, 1.0)
+    found = weak.expectations(em, problems.linear, 8, 1.0)
     a, b, h = 1.01, 0.87, 1 / 8
     assert found["E X"] == pytest.approx(0.5 * (1 + a * h) ** 8, rel=1e-7)
     assert found["E X^2"] == pytest.approx(0.25 * ((1 + a * h) ** 2 + b * b * h) ** 8, rel=1e-7)
@@ -123,17 +123,17 @@ def test_expectations_of_euler_maruyama_on_linear_are_powers():
 @pytest.mark.parametrize("problem", [problems.arsinh, problems.benes], ids=repr)
 def test_expectations_are_what_is_sampled(problem):
     x = sk.simulate(problem.sde, problem.x0, 0.5, 8, 100_000, seed=5, save="final", method=em, backend="numpy").final
-    for name, value in laws.expectations(em, problem, 8, 0.5).items():
+    for name, value in weak.expectations(em, problem, 8, 0.5).items():
         y = problem.moments[name][0](x)
         assert_near(y.mean(), value, y.std() / len(y) ** 0.5)
 
 
 def test_second_moments_of_linear_systems():
     """E |X|^2 = 2 e^t of `non_commutative_linear`; E V^2 of the oscillator at rest is kT."""
-    second = laws.second_moments(problems.non_commutative_linear, 0.7)
+    second = weak.second_moments(problems.non_commutative_linear, 0.7)
     assert second[0, 0] == pytest.approx(1.0) and np.allclose(second[0, 1:], 1.0)
     assert second[1, 1] + second[2, 2] == pytest.approx(2 * np.exp(0.7))
-    rest = laws.second_moments(problems.oscillator, 200.0)
+    rest = weak.second_moments(problems.oscillator, 200.0)
     assert np.allclose(rest[1:, 1:], 0.5 * np.eye(2))
 
 
@@ -143,18 +143,18 @@ def test_second_moments_of_euler_maruyama():
     B = np.array([[[0.4, 0.2], [0.0, -0.3]], [[0.0, 0.5], [0.2, 0.3]]])
     x, h = np.array([1.0, -0.5]), 0.25
     M = np.eye(2) + A * h
-    exact = laws.second_moments(problems.mixing, h)
+    exact = weak.second_moments(problems.mixing, h)
     ours = np.outer(M @ x, M @ x) + h * sum(np.outer(b @ x, b @ x) for b in B)
     off = np.zeros((3, 3))
     off[0, 1:] = off[1:, 0] = M @ x
     off[1:, 1:], off[0, 0] = ours, 1.0
-    assert laws.moments(em, problems.mixing, 1, h) == pytest.approx(np.linalg.norm(off - exact), rel=1e-9)
+    assert weak.moments(em, problems.mixing, 1, h) == pytest.approx(np.linalg.norm(off - exact), rel=1e-9)
 
 
 def test_the_nodes_have_the_moments_of_the_draws():
     """E H^2 = h/12, E A^2 = h^2/4, E A W_1 W_2 = 0, E A (H_1 W_2 - W_1 H_2) = h^2/6."""
     h = 0.3
-    (W1, W2, H1, H2, A), w = laws.quadrature(replace(em, draws="WHA"), 2, h, (6, 4))
+    (W1, W2, H1, H2, A), w = weak.quadrature(replace(em, draws="WHA"), 2, h, (6, 4))
     mean = lambda x: float(w @ x)
     assert mean(W1**2) == pytest.approx(h) and mean(W1**4) == pytest.approx(3 * h * h)
     assert mean(H2**2) == pytest.approx(h / 12) and mean(A**2) == pytest.approx(h * h / 4)

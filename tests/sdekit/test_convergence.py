@@ -8,7 +8,8 @@ import pytest
 
 import sdekit as sk
 from sdekit import problems
-from sdekit.convergence import coarser, convergence, order
+from sdekit.convergence import coarser, convergence
+from sdekit.orders import order
 from sdekit.problems import PROBLEMS, additive, benes, linear, linear_stratonovich, two_noises
 from tests.conftest import assert_near
 
