@@ -359,7 +359,7 @@ own = sk.OrnsteinUhlenbeck(1.0, 0.0, 1.0)
     (dict(method=sk.srock), "srock.* takes no adaptive steps"),
     (dict(sde=own, method=sk.exact), "exact takes no adaptive steps: it follows the law, not the path"),
     (dict(method=strong_general), "strong_general takes no adaptive steps: it needs the Levy areas"),
-    (dict(sde=general, x0=(1.0, 1.0)), "needs the Levy areas of every cell. Use fixed steps"),
+    (dict(sde=general, x0=(1.0, 1.0)), "no method takes adaptive steps on noise that does not commute"),
     (dict(sde=general, x0=(1.0, 1.0), method=dri1), "dri1 takes no adaptive steps"),
     (dict(sde=general, x0=(1.0, 1.0), method=sra), "sra takes noise that does not depend on the state"),
     (dict(noise=np.zeros((PATHS, 16)), seed=None), r"given increments do not know; give noise=Brownian"),
