@@ -33,13 +33,13 @@ def random_motion() -> None:
     print("sdekit: random motion")
     brownian = sk.BrownianMotion()
     paths = sk.simulate(brownian, x0=0.0, t=10.0, steps=1000, paths=5, seed=1)
-    ax = envelope(paths, brownian.mean(0.0, paths.t), brownian.variance(paths.t) ** 0.5)
+    ax = envelope(paths, brownian.mean(0.0, paths.t), brownian.variance(0.0, paths.t) ** 0.5)
     write(ax, "brownian.png", "five paths of Brownian motion dx = dW inside their exact envelope")
 
     growth = sk.LinearDrift(a=0.1)
     paths = sk.simulate(growth, x0=10.0, t=10.0, steps=1000, paths=5, seed=2)
     curve = sk.integrate(growth, x0=10.0, t=10.0, steps=1000)
-    ax = envelope(paths, growth.mean(10.0, paths.t), growth.variance(paths.t) ** 0.5)
+    ax = envelope(paths, growth.mean(10.0, paths.t), growth.variance(10.0, paths.t) ** 0.5)
     ax.plot(curve.t, curve.x[0], color="C3", linewidth=2, label="without noise: dx = 0.1 x dt")
     ax.legend(frameon=False, loc="upper left")
     write(ax, "drift.png", f"dx = 0.1 x dt + dW beside its noise-free curve, which ends at {curve.final[0]:.4f} "

@@ -5,6 +5,7 @@
     paths = sk.simulate(gbm, x0=100.0, t=1.0, steps=252, paths=10_000, seed=7)
 """
 
+from sdekit import draws
 from sdekit.brownian import Brownian
 from sdekit.calculus import to_ito, to_stratonovich
 from sdekit.convergence import Convergence, convergence
@@ -13,16 +14,25 @@ from sdekit.files import load
 from sdekit.interp import interp
 from sdekit.langevin import baoab
 from sdekit.laws import check_method
-from sdekit.methods import Method, euler_maruyama, exact
+from sdekit.markov import MarkovProcess
+from sdekit.methods import Method, almost_exact, euler_maruyama, exact
 from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
 from sdekit.ode import ODEMethod, dopri5, euler, heun, rk4
 from sdekit.paths import Paths
 from sdekit.processes import (
+    BrownianBridge,
     BrownianMotion,
+    CorrelatedGeometricBrownianMotion,
+    CoxIngersollRoss,
+    DoubleWell,
     GeometricBrownianMotion,
+    Heston,
     LinearDrift,
+    Lorenz,
     OrnsteinUhlenbeck,
+    PoissonProcess,
+    Queue,
     UnderdampedLangevin,
 )
 from sdekit.reverse import probability_flow, reverse
@@ -37,12 +47,13 @@ from sdekit.variates import exponentials, gammas, poissons, uniforms
 
 __version__ = "0.1.0"
 __all__ = [
-    "ODE", "SDE", "Brownian", "BrownianMotion", "Convergence", "Diagnosis", "GeometricBrownianMotion",
-    "LinearDrift", "Method", "ODEMethod", "OrnsteinUhlenbeck", "Paths", "Stratonovich", "Summary",
-    "UnderdampedLangevin", "baoab", "check_method", "convergence", "diagnose", "dopri5", "dri1", "euler",
-    "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage", "gammas", "heun", "heun_stratonovich",
-    "integral", "integrate", "interp", "load", "maximum", "midpoint", "milstein", "milstein_stratonovich",
-    "minimum", "normals", "plan", "poissons", "probability_flow", "reverse", "reversible_heun", "rk4", "simulate",
-    "sra", "sri", "srock", "srock_with", "strong_general", "summarize", "tamed_euler", "theta", "to_ito",
-    "to_stratonovich", "uniforms",
+    "ODE", "SDE", "Brownian", "BrownianBridge", "BrownianMotion", "Convergence",
+    "CorrelatedGeometricBrownianMotion", "CoxIngersollRoss", "Diagnosis", "DoubleWell", "GeometricBrownianMotion",
+    "Heston", "LinearDrift", "Lorenz", "MarkovProcess", "Method", "ODEMethod", "OrnsteinUhlenbeck", "Paths",
+    "PoissonProcess", "Queue", "Stratonovich", "Summary", "UnderdampedLangevin", "almost_exact", "baoab",
+    "check_method", "convergence", "diagnose", "dopri5", "draws", "dri1", "euler", "euler_heun", "euler_maruyama",
+    "exact", "exponentials", "first_passage", "gammas", "heun", "heun_stratonovich", "integral", "integrate",
+    "interp", "load", "maximum", "midpoint", "milstein", "milstein_stratonovich", "minimum", "normals", "plan",
+    "poissons", "probability_flow", "reverse", "reversible_heun", "rk4", "simulate", "sra", "sri", "srock",
+    "srock_with", "strong_general", "summarize", "tamed_euler", "theta", "to_ito", "to_stratonovich", "uniforms",
 ]

@@ -150,7 +150,9 @@ def _draws(run: Run, inner: tuple[int, ...]) -> tuple[Callable, Callable]:
 
     def increments(n: int, h: float) -> tuple:
         dw = ()
-        if given is not None:
+        if run.draws == "P":
+            dw = (*np.array(run.key, np.int64)[:, None], path, np.array([run.begun + n])),
+        elif given is not None:
             dw = parts(given[:, n].T)
         elif run.noises:
             dw = parts(np.concatenate([math.sqrt(h / (12.0 if k else 1.0)) * z(n) for k, z in enumerate(slots)]))

@@ -17,9 +17,9 @@ from sdekit.sde import Structure, takes
 class Coefficients:
     """An equation in the engines' form; x, y and h x are dim-tuples, p the tuple of the parameters' values.
 
-    f(x, t, p)            the drift, a dim-tuple
+    f(x, t, p)            the drift, a dim-tuple; None for a process that has none
     g(x, t, p)            the diffusion: a dim-tuple if diagonal, else dim tuples of noises; None for an ODE
-    exact(x, t, h, z, p)  the exact transition over a step h with normals z, or None
+    exact(x, t, h, z, p)  the process's own transition over a step h, or None; z its normals, or its place in the noise
     add(x, y)             x + y
     scale(h, x)           h x
     dot(g, dw)            the product of the diffusion with the first `noises` of dw, a dim-tuple
@@ -28,7 +28,7 @@ class Coefficients:
     langevin(x, t, p)     the accelerations, gamma and kT/m of a Langevin equation (see `processes.langevin`), or None
     """
 
-    f: Callable
+    f: Callable | None
     g: Callable | None
     exact: Callable | None
     add: Callable
@@ -97,9 +97,11 @@ class Coefficients:
         return written("dw", "return " + as_tuple(as_tuple(entry(j, k) for k in range(m)) for j in range(m)))
 
 
-def coefficients(drift: Callable, diffusion: Callable | None, transition: Callable | None, names: tuple[str, ...],
-                 shape: Structure, kind: str = "general", langevin: Callable | None = None) -> Coefficients:
-    """The functions in the engines' form; `names` are the parameters whose values p holds, in that order.
+def coefficients(drift: Callable | None, diffusion: Callable | None, transition: Callable | None,
+                 names: tuple[str, ...], shape: Structure, kind: str = "general", langevin: Callable | None = None,
+                 place: bool = False) -> Coefficients:
+    """The functions in the engines' form; `names` are the parameters whose values p holds, in that order. `place`: the
+    transition gets its place in the noise.
 
     >>> from sdekit.sde import Structure
     >>> scalar = Structure(dim=1, noises=1, diagonal=True, scalar=True)
@@ -112,9 +114,10 @@ def coefficients(drift: Callable, diffusion: Callable | None, transition: Callab
     else:
         product = [" + ".join(f"g[{i}][{j}] * dw[{j}]" for j in range(shape.noises)) for i in components]
     return Coefficients(
-        f=_call(drift, names, shape.scalar, "x, t"),
+        f=None if drift is None else _call(drift, names, shape.scalar, "x, t"),
         g=None if diffusion is None else _call(diffusion, names, shape.scalar, "x, t"),
-        exact=None if transition is None else _call(transition, names, shape.scalar, "x, t, h, z"),
+        exact=None if transition is None else _call(transition, names, shape.scalar,
+                                                    "x, t, h, place" if place else "x, t, h, z"),
         add=written("x, y", "return " + as_tuple(f"x[{i}] + y[{i}]" for i in components)),
         scale=written("h, x", "return " + as_tuple(f"h * x[{i}]" for i in components)),
         dot=written("g, dw", "return " + as_tuple(product)),
@@ -125,7 +128,7 @@ def coefficients(drift: Callable, diffusion: Callable | None, transition: Callab
 def _call(function: Callable, names: tuple[str, ...], scalar: bool, arguments: str) -> Callable:
     """(arguments, p) -> function(arguments, its parameters by name), a bare number's x[0] taken out and put back."""
     named = [f"{k}=p[{names.index(k)}]" for k in takes(function, arguments.count(",") + 1) if k in names]
-    given = arguments.replace("x", "x[0]").replace("z", "z[0]") if scalar else arguments
+    given = arguments.replace("x", "x[0]").replace(", z", ", z[0]") if scalar else arguments
     body = f"user({', '.join([given, *named])})"
     return written(f"{arguments}, p", f"return ({body},)" if scalar else f"return {body}", user=function)
 

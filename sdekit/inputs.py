@@ -72,6 +72,19 @@ def start(x0, paths: int | None, seed: int | None = None, stream: int = 0, first
     return Start(components, paths or max(sizes, default=1), scalar, tensor=False)
 
 
+def check_domain(equation, begin: Start) -> None:
+    """Raise ValueError for a start outside the equation's domain."""
+    domain = equation.domain
+    if domain is None or begin.tensor:
+        return
+    for k, (values, (least, most)) in enumerate(zip(begin.components, domain)):
+        outside = ~((values >= least) & (values <= most))
+        if outside.any():
+            bounds = f"at least {least:g}" if most == np.inf else f"between {least:g} and {most:g}"
+            raise ValueError(f"{'x0' if begin.scalar else f'x0[{k}]'} of {equation!r} must be {bounds}, got "
+                             f"{values[outside].flat[0]}" + (f" for path {int(outside.argmax())}" * (len(values) > 1)))
+
+
 def _component(value, name: str) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iuf" or array.ndim > 1:

@@ -10,7 +10,8 @@ from sdekit.ode import ODEMethod
 MODULES = methods, milstein, runge_kutta, stratonovich, stiff, langevin, ode
 MADE = {"theta": stiff.theta, "srock_with": stiff.srock_with}
 METHODS: dict[str, Method | ODEMethod] = {
-    name: value for module in MODULES for name, value in vars(module).items() if isinstance(value, Method | ODEMethod)}
+    name: value for module in MODULES for name, value in vars(module).items()
+    if isinstance(value, Method | ODEMethod) and value.name == name}
 
 
 def named(name: str) -> Method | ODEMethod | None:

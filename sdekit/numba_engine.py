@@ -35,8 +35,9 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
 
     varying   which parameters have a value for each path
     """
-    drawn = columns(noises, draws)
-    slots = min(len(draws), 2)  # W, and H
+    by_place = draws == "P"
+    drawn = 0 if by_place else columns(noises, draws)
+    slots = 0 if by_place else min(len(draws), 2)  # W, and H
     group = 4  # steps whose draws are made together: they stay in the cache
     per = 2 if bits == 64 else 4  # steps that a block of noise serves
     places = [f"Q[{sum(varying[:k])}, i]" if each else f"p[{k}]" for k, each in enumerate(varying)]
@@ -45,8 +46,9 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
     values = written("p, Q, i", "return " + as_tuple(places))
     defect = written("X, i", "return " + " + ".join(f"0.0 * X[{k}, i]" for k in range(finite)))  # 0, or NaN
     scales = ["a * "] * noises + ["b * "] * noises + ["c * "] * (drawn - 2 * noises)
-    increments = written("Z, g, i, a, b, c", "return " + as_tuple(
-        f"{scale}Z[g, {j}, i]" for j, scale in enumerate([*scales[:drawn], *[""] * waits])))
+    increments = written("Z, g, i, a, b, c, k0, k1, path, number", "return " + as_tuple([
+        *["(k0, k1, path + i, number)"] * by_place,
+        *(f"{scale}Z[g, {j}, i]" for j, scale in enumerate([*scales[:drawn], *[""] * waits]))]))
     pair, quad, exponential_pair, slot = noise.pair, noise.quad, noise.exponential_pair, EXPONENTIAL
 
     def draw(Z, start, number, path, k0, k1, W, row, width, ahead, count):
@@ -102,7 +104,7 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
             for j in range(drawn):
                 Z[0, j, i] = V[row + i, beside, j]
         for i in range(width):
-            x = step(load(X, i), t, h, increments(Z, 0, i, 1.0, 1.0, 1.0), values(p, Q, i))
+            x = step(load(X, i), t, h, increments(Z, 0, i, 1.0, 1.0, 1.0, 0, 0, 0, 0), values(p, Q, i))
             for k in range(kept):
                 out[s, k, place + row + i] = x[k]
 
@@ -145,7 +147,7 @@ def kernel(step: Callable, dim: int, finite: int, kept: int, noises: int, draws:
                         s, beside = s + 1, beside + 1
                     now, length, a, b, c = t[n], h[n], scale[0, n], scale[1, n], scale[2, n]
                     for i in range(LANES):
-                        dw = increments(Z, n - start + ahead, i, a, b, c)
+                        dw = increments(Z, n - start + ahead, i, a, b, c, k0, k1, path, begun + n)
                         store(X, i, step(load(X, i), now, length, dw, values(p, Q, i)))
                     if save[s] == n + 1 and offset[s] == 0.0:
                         keep(out, s, place + row, width, X)

@@ -238,6 +238,18 @@ def _clip(a, a_min=None, a_max=None):
     return lambda a, a_min=None, a_max=None: minimum(maximum(a, a_min), a_max)
 
 
+def _deciding(own: Callable):
+    """A stand-in for np.all or np.any: of one truth value, that one."""
+    def stand_in(x):
+        return own(x)
+
+    @overload(stand_in, jit_options=_INLINED)
+    def choose(x):
+        return (lambda x: x) if isinstance(x, types.Boolean) else (lambda x: own(x))
+
+    return stand_in
+
+
 def sign(x):
     return np.sign(x)
 
@@ -276,7 +288,8 @@ _SHARED = {name: _unary(getattr(elementary, name), getattr(np, name)) for name i
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")}
 _NUMPY = _SHARED | {"arctan": _unary(elementary.arctan, np.arctan), "power": power, "pow": power,
                     "float_power": float_power, "where": where, "minimum": minimum, "maximum": maximum, "fmin": fmin,
-                    "fmax": fmax, "clip": clip, "sign": sign, "absolute": absolute, "abs": absolute, "fabs": absolute}
+                    "fmax": fmax, "clip": clip, "sign": sign, "absolute": absolute, "abs": absolute, "fabs": absolute,
+                    "all": _deciding(np.all), "any": _deciding(np.any)}
 _NUMPY["atan"] = _NUMPY["arctan"]
 _MATH = _SHARED | {"atan": _NUMPY["arctan"], "pow": float_power, "fabs": absolute}
 

@@ -21,7 +21,7 @@ class Run:
     first    number of the first path in the noise: path i has the noise of first + i
     key      of the noise, two words
     noises   how many noises drive the state (each element of a tensor has its own)
-    draws    what of them a step needs: "W", "WH" or "WHA", see `sdekit.methods`
+    draws    what of them a step needs: "W", "WH", "WHA" or "P", see `sdekit.methods`
     level    Levy areas are joined from those of 2^level parts of a step
     waits    how many exponentials -ln U each step needs besides
     given    draws in place of the noise's: a range of path numbers -> (paths, steps, columns); or None
@@ -94,12 +94,12 @@ class Run:
 
 
 def columns(noises: int, draws: str) -> int:
-    """How many numbers these draws are.
+    """How many entries these draws have in dw.
 
-    >>> columns(3, "W"), columns(3, "WH"), columns(3, "WHA")
-    (3, 6, 9)
+    >>> columns(3, "W"), columns(3, "WH"), columns(3, "WHA"), columns(3, "P")
+    (3, 6, 9, 1)
     """
-    return {"W": noises, "WH": 2 * noises, "WHA": 2 * noises + noises * (noises - 1) // 2}[draws]
+    return {"W": noises, "WH": 2 * noises, "WHA": 2 * noises + noises * (noises - 1) // 2, "P": 1}[draws]
 
 
 class Sink(Protocol):

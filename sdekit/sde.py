@@ -23,22 +23,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-Equation = TypeVar("Equation", bound="ODE")
+Kind = TypeVar("Kind", bound="Equation")
 
 
 @dataclass(frozen=True, init=False, eq=False)
-class ODE:
-    """dx/dt = drift(x, t): a plain function and its parameters by name.
+class Equation:
+    """Plain functions, and their parameters by name: what ODE, SDE and MarkovProcess have in common."""
 
-    >>> ODE(lambda x, t, k: -k * x, k=2.0)
-    ODE(k=2.0)
-    """
-
-    drift: Callable
     parameters: Mapping[str, Any]
-
-    def __init__(self, drift: Callable, /, **parameters: float):
-        _record(self, parameters, drift=drift)
+    domain = None  # (least, most) of each component, where its values are bounded: starts outside are refused
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"parameters": dict(self.parameters)}
@@ -48,6 +41,20 @@ class ODE:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in self.parameters.items())})"
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class ODE(Equation):
+    """dx/dt = drift(x, t): a plain function and its parameters by name.
+
+    >>> ODE(lambda x, t, k: -k * x, k=2.0)
+    ODE(k=2.0)
+    """
+
+    drift: Callable
+
+    def __init__(self, drift: Callable, /, **parameters: float):
+        record(self, parameters, drift=drift)
 
 
 def _brief(value) -> str:
@@ -77,15 +84,18 @@ class SDE(ODE):
 
     diffusion: Callable
     calculus = "ito"  # in whose sense the product with dW is meant; see `Stratonovich`
-    # The exact law of a step, transition(x, t, h, z, parameters by name) with z standard normal; a process that
-    # has one in closed form brings it, and `transition_pathwise` says whether z = dW/sqrt(h) gives the exact path.
+    # The law of a step, transition(x, t, h, z, parameters by name), where a process has one of its own.
+    # transition_draws: "W", z is standard normal, one for each noise; "P", z is the step's place in the noise, from
+    # which it draws by `sdekit.draws`. transition_exact: there is no error at any step size. transition_pathwise: with
+    # z = dW/sqrt(h) it is the exact path. logarithmic: with it log X moves as a Brownian motion.
     transition = None
-    # And `logarithmic` says that with it log X moves as a Brownian motion.
+    transition_draws = "W"
+    transition_exact = True
     transition_pathwise = False
     logarithmic = False
 
     def __init__(self, drift: Callable, diffusion: Callable, /, **parameters: float):
-        _record(self, parameters, drift=drift, diffusion=diffusion)
+        record(self, parameters, drift=drift, diffusion=diffusion)
 
 
 class Stratonovich(SDE):
@@ -101,15 +111,16 @@ class Stratonovich(SDE):
     calculus = "stratonovich"
 
 
-def _record(equation: ODE, parameters: Mapping[str, Any], **functions: Callable) -> None:
+def record(equation: Equation, parameters: Mapping[str, Any], after: int = 2, **functions: Callable) -> None:
+    """Check functions and parameters, and make them the equation's; parameters come after `after` arguments."""
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name} must be a function of (x, t, parameters by name), got {function!r}; "
                             f"for a constant write `lambda x, t: {function!r}`")
         object.__setattr__(equation, name, function)
-    taken = {name for function in functions.values() for name in takes(function)}
+    taken = {name for function in functions.values() for name in takes(function, after)}
     for name, function in functions.items():
-        missing = [p for p in takes(function) if p not in parameters and p not in _defaults(function)]
+        missing = [p for p in takes(function, after) if p not in parameters and p not in _defaults(function)]
         if missing:
             raise TypeError(f"{name} takes the parameter {missing[0]!r}, which was not given; add {missing[0]}=... ")
     for name in parameters:
@@ -153,7 +164,7 @@ def numbers(value: Any, found: list | None = None) -> Any:
     return array if array.ndim else float(array)
 
 
-def in_numbers(equation: Equation, found: list) -> Equation:
+def in_numbers(equation: Kind, found: list) -> Kind:
     """The equation with numbers in place of tensors, among its parameters and in what its functions return; `found`
     gets those that they return."""
     if "torch" not in sys.modules:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sdekit.brownian import Brownian
-from sdekit.methods import Method, euler_maruyama, exact
+from sdekit.markov import MarkovProcess
+from sdekit.methods import Method, almost_exact, euler_maruyama, exact, exact_draws, own_method
 from sdekit.noise import MAX_STREAM, VERSION, check_seed, whole
 from sdekit.ode import ODEMethod, dopri5, rk4
 from sdekit.paths import Paths
@@ -19,7 +20,7 @@ from sdekit.summary import Summary
 from sdekit.work import Execution, Work, duration, prepare
 
 
-def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *,
+def simulate(sde: SDE | MarkovProcess, x0, t: Any = None, steps: int | None = None, paths: int | None = None, *,
              seed: int | None = None, method: Method | None = None, save: Any = "all", noise=None, track=None,
              backend: str = "auto", threads: int | None = None, stream: int = 0, first: int = 0,
              device: Any = None, dtype: Any = None, bits: int = 64, nonfinite: str = "raise", rtol: float | None = None,
@@ -27,16 +28,17 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
              progress: bool | None = None) -> Paths:
     """Simulate paths of dX = drift(X, t) dt + diffusion(X, t) dW.
 
-    sde      an `SDE`, or a process such as `GeometricBrownianMotion(mu, sigma)`
+    sde      an `SDE`, a process such as `GeometricBrownianMotion(mu, sigma)`, or a `MarkovProcess` such as a walk
     x0       the start: a number; a tuple of numbers for a system; arrays (paths,) in their place; a law, such as
              scipy.stats.norm(100, 5) or a function of uniforms (see `sdekit.starts`); or one array or torch tensor
              (paths, ...), which the functions get whole, each element driven by its own noise: large coupled systems
-    t        the end (from 0), or (start, end), or the grid itself: an increasing array of at least 3 times
+    t        the end (from 0), or (start, end), or the grid itself: an increasing array of at least 3 times; by default
+             that of the noise, or 1; of a walk in discrete time, the number of its steps
     steps    how many equal steps; not with a grid
     paths    how many; by default as many as x0, the noise, or a parameter given as an array have
     seed     integer in [0, 2^64); None draws one, which the result tells. Path i depends on (seed, stream, first + i)
              alone, not on threads nor on how many others are simulated
-    method   None takes the exact transition of a process that has one, unless `noise` is given; else `euler_maruyama`
+    method   None takes the own transition of a process that has one, unless `noise` is given; else `euler_maruyama`
     save     "all", "final", a number of equally spaced times with both ends, or an array of times. Between two points
              of the grid the value is a step aside, driven by the path's own W: it has the right law
     noise    a `Brownian`, whose path serves any grid; or increments dW in place of the seed's: (paths, steps), or
@@ -71,7 +73,7 @@ def simulate(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | 
     >>> paths.x.shape, paths.info["method"], paths.info["backend"]
     ((1000, 253), exact, 'numpy')
     """
-    if not isinstance(sde, SDE):
+    if not isinstance(sde, SDE | MarkovProcess):
         raise TypeError(f"simulate needs an SDE, got {sde!r}; make one of two functions by SDE(drift, diffusion), or "
                         "give an ODE to integrate()")
     how = Execution(backend, threads, device, progress, nonfinite, dtype, bits, rtol, atol, checkpoint, compile)
@@ -113,21 +115,31 @@ def integrate(ode: ODE | Callable, x0, t: Any = 1.0, steps: int | None = None, *
     return _paths(prepare(noise_free(ode), method, x0, t, steps, None, save, None, {}, how, track))
 
 
-def _choose(sde: SDE, method: Method | None, given: bool, how: Execution) -> Method | None:
+def _choose(sde: SDE | MarkovProcess, method: Method | None, given: bool, how: Execution) -> Method | None:
     """The method where none was named; None where the kind of the noise decides."""
+    own = own_method(sde)
+    if isinstance(sde, MarkovProcess):
+        if method not in (None, exact, own):
+            raise ValueError(f"{sde!r} is known by its transition alone, and {method!r} is for SDEs; leave method out")
+        if given or how.tolerances:
+            raise ValueError(f"{sde!r} draws its steps from a seed; it has no use for noise=, rtol or atol")
+        return own
     if method is None:
         if how.tolerances:
             return None
         if sde.calculus == "stratonovich":
             return heun_stratonovich
-        return exact if sde.transition is not None and not given else euler_maruyama
+        return euler_maruyama if own is None or given else own
     if not isinstance(method, Method):
         raise TypeError("simulate needs a method for SDEs, a value such as sdekit.milstein or sdekit.theta(0.5); got "
                         f"{method!r}")
-    if method is exact and sde.transition is None:
-        raise ValueError(f"{sde!r} has no exact transition; use method=euler_maruyama")
-    if method is exact and given and not sde.transition_pathwise:
-        raise ValueError(f"the exact transition of {sde!r} follows the law, not a given path; with noise= use "
+    if method is exact and own is not None and sde.transition_exact:
+        method = own
+    if method in (exact, exact_draws, almost_exact) and method is not own:
+        raise ValueError(f"{sde!r} has no {'exact ' if method is not almost_exact else ''}transition of its own; use "
+                         f"method={own or euler_maruyama}")
+    if method is own and given and not sde.transition_pathwise:
+        raise ValueError(f"the transition of {sde!r} follows the law, not a given path; with noise= use "
                          "method=euler_maruyama")
     return method
 
@@ -172,7 +184,7 @@ def _told(work: Work) -> dict[str, Any]:
     """What a result tells of how it came to be."""
     info = {"equation": work.equation, "method": work.method, "backend": work.backend, "steps": work.run.steps,
             **work.origin}
-    if isinstance(work.equation, SDE):
+    if isinstance(work.equation, SDE | MarkovProcess):
         info["noise"] = VERSION if work.origin else "given"
         if work.how.bits != 64:
             info["bits"] = work.how.bits
@@ -232,11 +244,12 @@ class Source:
                        tracked={k: join(v, more.tracked[k]) for k, v in paths.tracked.items()})
 
 
-def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *, at: Any = "final",
-              quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95), seed: int | None = None,
-              method: Method | None = None, noise=None, track=None, backend: str = "auto", threads: int | None = None,
-              stream: int = 0, first: int = 0, device: Any = None, bits: int = 64, nonfinite: str = "raise",
-              rtol: float | None = None, atol: float | None = None, progress: bool | None = None) -> Summary:
+def summarize(sde: SDE | MarkovProcess, x0, t: Any = None, steps: int | None = None, paths: int | None = None, *,
+              at: Any = "final", quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+              seed: int | None = None, method: Method | None = None, noise=None, track=None, backend: str = "auto",
+              threads: int | None = None, stream: int = 0, first: int = 0, device: Any = None, bits: int = 64,
+              nonfinite: str = "raise", rtol: float | None = None, atol: float | None = None,
+              progress: bool | None = None) -> Summary:
     """Statistics of the paths that `simulate` would give, in memory that does not grow with their number.
 
     at         the times, as `save` of `simulate`: "final", "all", a number of them, or an array
@@ -251,7 +264,7 @@ def summarize(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int |
     >>> bool(np.all(np.abs(s.mean) < 4 * s.stderr)), s.var.round(1)
     (True, array([1., 4.]))
     """
-    if not isinstance(sde, SDE):
+    if not isinstance(sde, SDE | MarkovProcess):
         raise TypeError(f"summarize needs an SDE, got {sde!r}; an ODE has one path, which integrate() gives")
     how = Execution(backend, threads, device, progress, nonfinite, bits=bits, rtol=rtol, atol=atol)
     method = _choose(sde, method, noise is not None, how)
@@ -301,11 +314,11 @@ class Plan:
                 f"threads: about {duration(self.seconds)}, {self.bytes / 2**20:,.1f} MiB for the result")
 
 
-def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None = None, *, save: Any = "all",
-         seed: int | None = None, method: Method | None = None, noise=None, track=None, backend: str = "auto",
-         threads: int | None = None, stream: int = 0, first: int = 0, device: Any = None, dtype: Any = None,
-         bits: int = 64, nonfinite: str = "raise", rtol: float | None = None, atol: float | None = None,
-         progress: bool | None = None) -> Plan:
+def plan(sde: SDE | MarkovProcess, x0, t: Any = None, steps: int | None = None, paths: int | None = None, *,
+         save: Any = "all", seed: int | None = None, method: Method | None = None, noise=None, track=None,
+         backend: str = "auto", threads: int | None = None, stream: int = 0, first: int = 0, device: Any = None,
+         dtype: Any = None, bits: int = 64, nonfinite: str = "raise", rtol: float | None = None,
+         atol: float | None = None, progress: bool | None = None) -> Plan:
     """What `simulate` with these arguments would take: memory and, from a short trial, time. Nothing else is done.
 
     >>> import sdekit as sk
@@ -313,7 +326,7 @@ def plan(sde: SDE, x0, t: Any = 1.0, steps: int | None = None, paths: int | None
     >>> p.bytes, p.backend
     (8000000000, 'numba')
     """
-    if not isinstance(sde, SDE):
+    if not isinstance(sde, SDE | MarkovProcess):
         raise TypeError(f"plan is for simulate(), which needs an SDE; got {sde!r}")
     how = Execution(backend, threads, device, False, nonfinite, dtype, bits, rtol, atol)
     method = _choose(sde, method, noise is not None, how)

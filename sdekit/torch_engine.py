@@ -52,7 +52,9 @@ def _taking_numbers(function: Callable, plain: Callable) -> Callable:
             return plain(*args, **options)
         like = next((a for a in tensors if a.is_floating_point()), tensors[0].new_empty(0, dtype=torch.float64))
         number = {"dtype": like.dtype, "device": like.device}
-        return function(*(torch.full((), float(a), **number) if isinstance(a, Real) else a for a in args), **options)
+        truth = {"dtype": torch.bool, "device": like.device}
+        return function(*(torch.full((), bool(a), **truth) if isinstance(a, bool | np.bool_) else
+                          torch.full((), float(a), **number) if isinstance(a, Real) else a for a in args), **options)
 
     return call
 
@@ -131,7 +133,7 @@ def _compiled_law(law: Callable) -> Callable:
 @lru_cache(maxsize=64)
 def _compiled_step(step: Callable, dtype, device, frozen: tuple) -> Callable:
     """Another one for a variable outside the functions that has changed, as `work._kernel`."""
-    return _Compiled(_in_kind(rebind(step, _replace, _nameless), dtype, device), "a step")
+    return _Compiled(_in_kind(rebind(step, _with_bits, _nameless), dtype, device), "a step")
 
 
 class _Compiled:
@@ -200,7 +202,7 @@ def run_torch(step: Callable | Cellwise, run: Run, tensor: bool, device, dtype,
             p = tuple(torch.as_tensor(v, dtype=torch.float64, device=device) if np.ndim(v) == 0 else v for v in p)
             kernel = _in_tensors(_compiled_step(step, number, x[0].device, captured(step)), device)
         else:
-            kernel = _in_kind(rebind(step, _replace), number, device)
+            kernel = _in_kind(rebind(step, _with_bits), number, device)
         states = _marched(_careful(kernel), x, run, p, *_draws(run, x[0], row, faster), every)
     for _, state in states:
         if state[0].shape != x[0].shape:
@@ -346,7 +348,10 @@ def _draws(run: Run, x: torch.Tensor, row: torch.Tensor, faster: bool = False) -
 
     def increments(n: int, h: float) -> tuple:
         dw = ()
-        if run.noises:
+        if run.draws == "P":
+            k0, k1, step = torch.tensor([*run.key, run.begun + n], device=x.device)
+            dw = (k0, k1, path[:, 0], step),
+        elif run.noises:
             if given is not None:
                 z = given[:, n]
             else:

@@ -79,7 +79,7 @@ def gammas(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, shape,
     key, places = indices(seed, stream, paths, steps, components)
     a, scale = _parameter("shape", shape, places), _parameter("scale", scale, places)
 
-    g = _first_accepted(_marsaglia_tsang, key, places, GAMMA, np.where(a < 1.0, a + 1.0, a))
+    g = _first_accepted(marsaglia_tsang, (pair, uniform_pair), key, places, GAMMA, np.where(a < 1.0, a + 1.0, a))
     if (a < 1.0).any():
         with np.errstate(over="ignore"):  # ln u / a is -infinity for a below 1e-307
             boost = np.exp(ln(drawn(uniform_pair, key, places, BOOST)) / a)
@@ -108,15 +108,15 @@ def poissons(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, mean
     if not large.all():
         counts = _inverted(drawn(uniform_pair, key, places, INVERSION), np.where(large, 0.0, mean))
     if large.any():
-        rejection = _first_accepted(_ptrs, key, places, POISSON, np.where(large, mean, PTRS_FROM))
+        rejection = _first_accepted(ptrs, (uniform_pair, uniform_pair), key, places, POISSON,
+                                    np.where(large, mean, PTRS_FROM))
         counts = np.where(large, rejection, counts)
     return counts.astype(np.int64)
 
 
-def _marsaglia_tsang(draw: Callable, a: np.ndarray):
-    """One attempt at a gamma of shape a >= 1: values, and which are accepted."""
+def marsaglia_tsang(x, u, a):
+    """One attempt at a gamma of shape a >= 1 from a normal x and a uniform u: its value, and whether it is accepted."""
     d = a - 1.0 / 3.0
-    x, u = draw(pair, 0), draw(uniform_pair, 1)
     v = 1.0 + x / np.sqrt(9.0 * d)
     v = v * v * v
     positive = v > 0.0
@@ -137,9 +137,10 @@ def _inverted(u: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return k.reshape(shape)
 
 
-def _ptrs(draw: Callable, mean: np.ndarray):
-    """One attempt at a Poisson number of mean >= 10, by Hormann's PTRS: whole floats, and which are accepted."""
-    u, v = draw(uniform_pair, 0) - 0.5, draw(uniform_pair, 1)
+def ptrs(u, v, mean):
+    """One attempt at a Poisson number of mean >= 10 from two uniforms, by Hormann's PTRS: its value, a whole float, and
+    whether it is accepted."""
+    u = u - 0.5
     b = 0.931 + 2.53 * np.sqrt(mean)
     a = -0.059 + 0.02483 * b
     inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
@@ -149,10 +150,11 @@ def _ptrs(draw: Callable, mean: np.ndarray):
     out = (k < 0.0) | ((inside < 0.013) & (v > inside))
 
     k = np.maximum(k, 0.0)
-    return k, quick | (~out & (ln(v * inverse_alpha / (a / (inside * inside) + b)) <= _ln_poisson(k, mean)))
+    fine = ln(v * inverse_alpha / (a / (inside * inside) + b)) <= _ln_poisson(k, mean)
+    return k, quick | (np.logical_not(out) & fine)
 
 
-def _ln_poisson(k: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _ln_poisson(k, mean):
     """ln(e^{-mean} mean^k / k!), to about 1e-15 sqrt(mean) near the mean, where k ln(mean) - ln k! has lost its digits.
 
     P(k) = P(n) prod_{i=1..8} (k + i)/mean with n = k + 8, where Stirling's series S is exact to 3e-13, and
@@ -167,22 +169,22 @@ def _ln_poisson(k: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return excess - n * np.log1p(excess / mean) - S + ln(rise / np.sqrt(2.0 * np.pi * n))
 
 
-def _first_accepted(attempt: Callable, key: tuple[int, int], places: tuple, slot: int,
+def _first_accepted(attempt: Callable, laws: tuple[Callable, Callable], key: tuple[int, int], places: tuple, slot: int,
                     parameter: np.ndarray) -> np.ndarray:
     """For each element the value of its first accepted attempt k = 0, 1, ..., which draws from slot + 2k and the next.
 
-    attempt(draw, parameter) -> values, accepted, element by element; draw(law, 0 or 1) gives normals or uniforms.
+    attempt(a draw of the first law, one of the second, parameter) -> values, accepted, element by element.
     """
-    def draws(how: Callable, places: tuple, slot: int) -> Callable:
-        return lambda law, which: how(law, key, places, slot + which)
+    def draws(how: Callable, places: tuple, slot: int) -> list[np.ndarray]:
+        return [how(law, key, places, slot + which) for which, law in enumerate(laws)]
 
-    value, accepted = attempt(draws(drawn, places, slot), parameter)
+    value, accepted = attempt(*draws(drawn, places, slot), parameter)
     pending = np.nonzero(~accepted)
     path, step, component = places
     while len(pending[0]):
         slot += 2
         single = path[pending[0], 0, 0], step[pending[1], 0], component[pending[2]]
-        value[pending], accepted = attempt(draws(drawn_singly, single, slot), parameter[pending])
+        value[pending], accepted = attempt(*draws(drawn_singly, single, slot), parameter[pending])
         pending = tuple(index[~accepted] for index in pending)
     return value
 

@@ -22,13 +22,14 @@ from sdekit.brownian import Brownian
 from sdekit.components import coefficients
 from sdekit.drawing import of_arrays, of_brownian, to_the_side
 from sdekit.fitting import adaptive_fit, fitted
-from sdekit.inputs import Start, saved_times, start, time_grid
+from sdekit.inputs import Start, check_domain, saved_times, start, time_grid
+from sdekit.markov import MarkovProcess
 from sdekit.maths import captured, rebind
-from sdekit.methods import exact
+from sdekit.methods import exact, own_method
 from sdekit.noise import whole
 from sdekit.ode import ODEMethod
 from sdekit.run import NonFinite, Run, Sink, Unfit, Whole, columns
-from sdekit.sde import ODE, SDE, Structure, in_numbers, numbers, structure, takes
+from sdekit.sde import ODE, SDE, Equation, Structure, in_numbers, numbers, structure, takes
 from sdekit.tracking import Tracker, exponentials, tracked, trackers
 
 COMPILE_ABOVE = 2e7  # steps x paths x (components + noises): where a compilation of 2 s pays
@@ -96,7 +97,7 @@ class Work:
     backend   the execution, chosen
     """
 
-    equation: ODE
+    equation: Equation
     method: Any
     begin: Start
     shape: Structure
@@ -130,10 +131,11 @@ class Work:
     @property
     def step(self) -> Callable | Cellwise:
         equation, items = self.equation, tuple(replace(item, level=0.0) for item in self.items)  # the level is in p
-        return _step(self.method, equation.drift, getattr(equation, "diffusion", None),
-                     getattr(equation, "transition", None), tuple(equation.parameters), self.shape, self.kind, items,
-                     self.stops, self.method is exact and getattr(equation, "logarithmic", False),
-                     self.tolerances is not None, getattr(equation, "langevin", None))
+        drift, diffusion, transition, langevin = (getattr(equation, name, None) for name in (
+            "drift", "diffusion", "transition", "langevin"))
+        return _step(self.method, drift, diffusion, transition, tuple(equation.parameters), self.shape, self.kind,
+                     items, self.stops, self.method is exact and getattr(equation, "logarithmic", False),
+                     self.tolerances is not None, langevin, self.run.draws == "P")
 
     @property
     def bytes(self) -> int:
@@ -273,7 +275,7 @@ class Work:
         return replace(self, run=run, begin=begin, origin=origin, how=replace(self.how, progress=False))
 
 
-def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution,
+def prepare(equation: Equation, method, x0, t, steps, paths, save, noise, origin: dict[str, int], how: Execution,
             track=None) -> Work:
     """Check what was asked for and choose the execution; `origin` names the noise, empty where there is none."""
     tolerances = how.tolerances
@@ -284,16 +286,25 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
                          "give noise=Brownian(...)")
     if tolerances and steps is None and (t is None or np.size(t) < 3):
         steps = COARSEST if noise is None else noise.steps
-    grid = time_grid(t if noise is None or not isinstance(noise, Brownian) or t is not None else noise.t, steps)
+    grid = time_grid(*_span(equation, t, steps, noise))
     if paths is None:
         paths = _paths_of(noise, equation)
     begin = start(numbers(x0) if isinstance(x0, tuple) else x0, paths, origin.get("seed"), origin.get("stream", 0),
                   origin.get("first", 0))
+    check_domain(equation, begin)
+    lifetime = getattr(equation, "lifetime", np.inf)
+    if grid[-1] > lifetime * (1 + 1e-12):
+        raise ValueError(f"{equation!r} lives until t = {lifetime:g}, and the run goes on to {grid[-1]:g}; end there")
     random, tensors = isinstance(equation, SDE), []
     probed = in_numbers(equation, tensors)
-    shape = Structure(1, int(random), True, True) if begin.inner is not None else structure(probed, begin.sample,
-                                                                                           float(grid[0]))
-    kind, draws = "general", "W"
+    if begin.inner is not None or isinstance(probed, MarkovProcess):
+        shape = Structure(len(begin.components), int(random), True, begin.scalar)
+    else:
+        assert isinstance(probed, ODE)
+        shape = structure(probed, begin.sample, float(grid[0]))
+    if method is exact:
+        method = own_method(equation) or method
+    kind, draws = "general", getattr(method, "draws", "W")
     if isinstance(equation, SDE) and not isinstance(method, ODEMethod):
         fit = adaptive_fit if tolerances else fitted
         assert isinstance(probed, SDE)
@@ -316,8 +327,10 @@ def prepare(equation: ODE, method, x0, t, steps, paths, save, noise, origin: dic
         np.min(begin.components[item.component]) > item.level))) for item in items)
     waits = len(exponentials(items))
     if waits and not random:
-        raise ValueError("an ODE has no noise between the points of the grid: track with bridge=False")
+        raise ValueError(f"{equation!r} has no Brownian noise between the points of the grid: track with bridge=False")
     save, offset = saved_times(save, grid)
+    if draws == "P":
+        _check_place(equation, begin, how, offset)
     key = noises.tagged_key(origin.get("seed", 0), origin.get("stream", 0),
                             noises.TAG if how.bits == 64 else noises.COARSE_TAG)
     if how.bits == 32 and (isinstance(noise, Brownian) or (offset > 0).any() or draws == "WHA"):
@@ -365,7 +378,7 @@ def _started(begin: Start, items: tuple[Tracker, ...], t0: float, stops: bool, m
     return (*x, *tracked, *([np.array([np.inf])] if stops else []), *x * getattr(method, "memory", 0))
 
 
-def _paths_of(noise, equation: ODE) -> int | None:
+def _paths_of(noise, equation: Equation) -> int | None:
     """How many paths the noise, or parameters with a value for each path, are for."""
     if isinstance(noise, Brownian):
         return noise.paths
@@ -385,10 +398,43 @@ def _parameter(name: str, value, paths: int):
     return value
 
 
+def _span(equation: Equation, t, steps: int | None, noise) -> tuple:
+    """t and steps, where they were not given: those of a Brownian, of a walk in discrete time, or 1."""
+    unit = getattr(equation, "unit", None)
+    if t is None and isinstance(noise, Brownian):
+        return noise.t, noise.steps if steps is None else steps
+    if unit is None:
+        return 1.0 if t is None else t, steps
+    if t is None:
+        if steps is None:
+            raise TypeError("steps is missing: say how many moves the walk makes")
+        t = unit * whole("steps", steps, noises.MAX_STEPS, start=1)
+    elif steps is None and np.ndim(t) == 0:
+        steps = round(t / unit)
+    moves = np.diff(time_grid(t, steps))
+    if np.abs(moves - unit).max() > 1e-9 * unit:
+        raise ValueError(f"{equation!r} makes one move in each {unit:g} of time, and a step of this run takes "
+                         f"{moves[np.abs(moves - unit).argmax()]:g}; leave out t, or give as many steps as moves")
+    return t, steps
+
+
+def _check_place(equation: Equation, begin: Start, how: Execution, offset: np.ndarray) -> None:
+    """Raise ValueError for what a transition that draws for itself cannot do."""
+    for wrong, what, instead in (
+            (begin.inner is not None, "starts from numbers, not from one array or tensor",
+             "method=euler_maruyama" if isinstance(equation, SDE) else "numbers, one for each path"),
+            (how.bits == 32, "knows no coarser noise", "bits=64"),
+            (bool((offset > 0).any()), "is drawn at the times of the grid alone, and one of `save` lies between them",
+             "the times that are wanted as the grid: t=[0.0, 0.1, ...]")):
+        if wrong:
+            raise ValueError(f"the transition of {equation!r} {what}; use {instead}")
+
+
 @lru_cache(maxsize=1024)
 def _step(method, drift, diffusion, transition, names: tuple[str, ...], shape: Structure, kind: str,
-          items: tuple[Tracker, ...], stop: bool, logarithmic: bool, adaptive: bool, langevin) -> Callable | Cellwise:
-    c = coefficients(drift, diffusion, transition, names, shape, kind, langevin)
+          items: tuple[Tracker, ...], stop: bool, logarithmic: bool, adaptive: bool, langevin,
+          place: bool) -> Callable | Cellwise:
+    c = coefficients(drift, diffusion, transition, names, shape, kind, langevin, place)
     if adaptive and diffusion is None:
         pair, dense = method.pair(c)
         return embedded(pair, dense, c, method.order)
@@ -447,16 +493,21 @@ def _backend(work: Work, tensors: bool) -> str:
     return "numpy" if asked == "numpy" or (work.amount < COMPILE_ABOVE and not fault) else "numba"
 
 
-def _array_fault(equation: ODE, begin: Start, t: float) -> Exception | None:
+def _array_fault(equation: Equation, begin: Start, t: float) -> Exception | None:
     """What goes wrong when the functions get arrays of three paths instead of numbers."""
-    functions = [f for f in (equation.drift, getattr(equation, "diffusion", None)) if f is not None]
+    place = (*np.array([[1], [2]]), np.arange(3), np.array([0]))
+    functions: list[tuple[Any, tuple]] = [(getattr(equation, name, None), ()) for name in ("drift", "diffusion")]
+    if isinstance(equation, MarkovProcess):
+        functions.append((equation.transition, (equation.unit or 1.0, place)))
     state = tuple(np.full(3, float(c[0])) for c in begin.components)
     try:
         with np.errstate(all="ignore"):
-            for function in functions:
+            for function, more in functions:
+                if function is None:
+                    continue
                 named = {k: np.full(3, v[0]) if np.ndim(v) else v for k, v in equation.parameters.items()
-                         if k in takes(function)}
-                value = rebind(function, NUMPY)(state[0] if begin.scalar else state, t, **named)
+                         if k in takes(function, 2 + len(more))}
+                value = rebind(function, NUMPY)(state[0] if begin.scalar else state, t, *more, **named)
                 np.broadcast_to(np.zeros(3) + sum(np.asarray(v) for v in _leaves(value)), 3)
     except Exception as error:
         return error

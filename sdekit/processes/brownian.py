@@ -1,4 +1,6 @@
-"""Brownian motion with drift, dX = mu dt + sigma dW."""
+"""Brownian motion with drift, dX = mu dt + sigma dW (Einstein 1905; Wiener 1923)."""
+
+import numpy as np
 
 from sdekit.processes.check import positive
 from sdekit.sde import SDE
@@ -19,7 +21,7 @@ def transition(x, t, h, z, mu, sigma):
 class BrownianMotion(SDE):
     """dX = mu dt + sigma dW: X(t) ~ N(x0 + mu t, sigma^2 t), increments independent.
 
-    >>> BrownianMotion().variance(2.0)
+    >>> BrownianMotion().variance(0.0, 2.0)
     2.0
     """
 
@@ -31,9 +33,18 @@ class BrownianMotion(SDE):
         positive(self, "sigma")
 
     def mean(self, x0, t):
-        """E X(t)."""
+        """E X(t) = x0 + mu t."""
         return x0 + self.parameters["mu"] * t
 
-    def variance(self, t):
-        """Var X(t)."""
+    def variance(self, x0, t):
+        """Var X(t) = sigma^2 t."""
         return self.parameters["sigma"] ** 2 * t
+
+    def covariance(self, x0, s, t):
+        """Cov(X(s), X(t)) = sigma^2 min(s, t)."""
+        return self.variance(x0, np.minimum(s, t))
+
+    def law(self, x0, t):
+        """The law of X(t), a frozen scipy.stats.norm."""
+        from scipy.stats import norm
+        return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)

@@ -37,7 +37,16 @@ class LinearDrift(SDE):
         """E X(t) = x0 e^{a t}."""
         return x0 * np.exp(self.parameters["a"] * t)
 
-    def variance(self, t):
+    def variance(self, x0, t):
         """Var X(t) = sigma^2 (e^{2 a t} - 1) / (2 a)."""
         a, sigma = self.parameters["a"], self.parameters["sigma"]
         return sigma**2 * np.expm1(2 * a * t) / (2 * a)
+
+    def covariance(self, x0, s, t):
+        """Cov(X(s), X(t)) = e^{a |t - s|} Var X(min(s, t))."""
+        return np.exp(self.parameters["a"] * np.abs(np.subtract(t, s))) * self.variance(x0, np.minimum(s, t))
+
+    def law(self, x0, t):
+        """The law of X(t), a frozen scipy.stats.norm."""
+        from scipy.stats import norm
+        return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)

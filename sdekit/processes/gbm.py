@@ -42,4 +42,15 @@ class GeometricBrownianMotion(SDE):
 
     def variance(self, s0, t):
         """Var S(t) = S(0)^2 e^{2 mu t} (e^{sigma^2 t} - 1)."""
-        return self.mean(s0, t) ** 2 * np.expm1(self.parameters["sigma"] ** 2 * t)
+        return self.covariance(s0, t, t)
+
+    def covariance(self, s0, s, t):
+        """Cov(S(s), S(t)) = S(0)^2 e^{mu (s + t)} (e^{sigma^2 min(s, t)} - 1)."""
+        grown = np.expm1(self.parameters["sigma"] ** 2 * np.minimum(s, t))
+        return self.mean(s0, s) * self.mean(s0, t) * grown
+
+    def law(self, s0, t):
+        """The law of S(t) for S(0) > 0, a frozen scipy.stats.lognorm."""
+        from scipy.stats import lognorm
+        mu, sigma = self.parameters["mu"], self.parameters["sigma"]
+        return lognorm(sigma * np.sqrt(t), scale=s0 * np.exp((mu - sigma**2 / 2) * t))

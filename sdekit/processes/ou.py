@@ -37,7 +37,22 @@ class OrnsteinUhlenbeck(SDE):
         theta = self.parameters["theta"]
         return theta + (x0 - theta) * np.exp(-self.parameters["kappa"] * t)
 
-    def variance(self, t):
+    def variance(self, x0, t):
         """Var X(t) = sigma^2 (1 - e^{-2 kappa t}) / (2 kappa)."""
         kappa, sigma = self.parameters["kappa"], self.parameters["sigma"]
         return -(sigma**2) * np.expm1(-2 * kappa * t) / (2 * kappa)
+
+    def covariance(self, x0, s, t):
+        """Cov(X(s), X(t)) = e^{-kappa |t - s|} Var X(min(s, t))."""
+        return np.exp(-self.parameters["kappa"] * np.abs(np.subtract(t, s))) * self.variance(x0, np.minimum(s, t))
+
+    def law(self, x0, t):
+        """The law of X(t), a frozen scipy.stats.norm."""
+        from scipy.stats import norm
+        return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)
+
+    def stationary(self):
+        """The law that it tends to and keeps, N(theta, sigma^2 / (2 kappa)), a frozen scipy.stats.norm."""
+        from scipy.stats import norm
+        kappa, sigma = self.parameters["kappa"], self.parameters["sigma"]
+        return norm(self.parameters["theta"], sigma / (2 * kappa) ** 0.5)

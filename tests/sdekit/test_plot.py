@@ -115,7 +115,7 @@ def test_numbers_on_torch_are_drawn_too():
 
 def test_an_envelope_is_the_mean_and_one_and_two_deviations(paths):
     process = sk.BrownianMotion(mu=0.3)
-    mean, std = process.mean(1.0, paths.t), process.variance(paths.t) ** 0.5
+    mean, std = process.mean(1.0, paths.t), process.variance(1.0, paths.t) ** 0.5
     ax = envelope(paths, mean, std, lines=7)
     for band, k in zip(ax.collections, (2, 1)):
         low, high = edges(band, paths.t)
