@@ -1,8 +1,9 @@
 """The command line: `sdekit simulate PROCESS ...`."""
 
 import time
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -33,36 +34,53 @@ def main() -> None:
     """Simulate stochastic differential equations."""
 
 
-@simulate.command()
-def brownian(x0: float = 0.0, mu: float = 0.0, sigma: float = 1.0, end: End = 1.0, steps: Steps = 1000,
-             paths: Count = 1000, seed: Seed = None, save: Save = None, method: Named = None, rtol: Relative = None,
-             plot: Plot = None, out: Out = None) -> None:
-    """Brownian motion, dX = mu dt + sigma dW."""
-    _run(lambda: sk.BrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
+# Name: process, its starts, its parameters with defaults, end time, steps, what it is
+PROCESSES = {
+    "brownian": (sk.BrownianMotion, {"x0": 0.0}, {"mu": 0.0, "sigma": 1.0}, 1.0, 1000,
+                 "Brownian motion, dX = mu dt + sigma dW."),
+    "drift": (sk.LinearDrift, {"x0": 10.0}, {"a": 0.1, "sigma": 1.0}, 10.0, 1000,
+              "Linear drift, dX = a X dt + sigma dW."),
+    "gbm": (sk.GeometricBrownianMotion, {"x0": 100.0}, {"mu": 0.05, "sigma": 0.2}, 1.0, 252,
+            "Geometric Brownian motion, dS = mu S dt + sigma S dW."),
+    "ou": (sk.OrnsteinUhlenbeck, {"x0": 1.0}, {"kappa": 1.0, "theta": 0.0, "sigma": 1.0}, 5.0, 500,
+           "Ornstein-Uhlenbeck, dX = kappa (theta - X) dt + sigma dW."),
+    "bridge": (sk.BrownianBridge, {"x0": 0.0}, {"end": 0.0, "horizon": 1.0, "sigma": 1.0}, 1.0, 1000,
+               "Brownian bridge, dX = (end - X) / (horizon - t) dt + sigma dW."),
+    "cir": (sk.CoxIngersollRoss, {"x0": 0.04}, {"kappa": 1.0, "theta": 0.04, "sigma": 0.2}, 5.0, 500,
+            "Square-root process, dX = kappa (theta - X) dt + sigma sqrt(X) dW."),
+    "heston": (sk.Heston, {"x0": 100.0, "v0": 0.04}, {"mu": 0.05, "kappa": 2.0, "theta": 0.04, "xi": 0.5, "rho": -0.7},
+               1.0, 252, "Heston's stock, dS = mu S dt + sqrt(v) S dW1, dv = kappa (theta - v) dt + xi sqrt(v) dW2."),
+    "double-well": (sk.DoubleWell, {"x0": 0.0}, {"a": 1.0, "b": 1.0, "sigma": 0.5}, 50.0, 5000,
+                    "A particle in a double well, dX = (a X - b X^3) dt + sigma dW."),
+    "poisson": (sk.PoissonProcess, {"x0": 0.0}, {"rate": 1.0}, 10.0, 1000,
+                "Poisson process: counts events that come at a constant rate."),
+    "queue": (sk.Queue, {"x0": 0.0}, {"arrivals": 1.0, "services": 1.5}, 50.0, 1000,
+              "The length of an M/M/1 queue."),
+}
 
 
-@simulate.command()
-def drift(x0: float = 10.0, a: float = 0.1, sigma: float = 1.0, end: End = 10.0, steps: Steps = 1000,
-          paths: Count = 1000, seed: Seed = None, save: Save = None,
-          method: Named = None, rtol: Relative = None, plot: Plot = None, out: Out = None) -> None:
-    """Linear drift, dX = a X dt + sigma dW."""
-    _run(lambda: sk.LinearDrift(a, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
+def _command(process, starts: dict[str, float], parameters: dict[str, float], end: float, steps: int, about: str):
+    """The command of a process: its starts and parameters as options, then what all have in common."""
+    def run(**given) -> None:
+        first, *others = (given.pop(name) for name in starts)
+        made = {name: given.pop(name) for name in parameters}
+        _run(lambda: process(**made), (first, *others) if others else first, **given)
+
+    options: dict[str, tuple[Any, Any]] = {name: (float, value) for name, value in {**starts, **parameters}.items()}
+    options |= {"end": (End, end), "steps": (Steps, steps), "paths": (Count, 1000), "seed": (Seed, None),
+                "save": (Save, None), "method": (Named, None), "rtol": (Relative, None), "plot": (Plot, None),
+                "out": (Out, None)}
+    keyword = Parameter.POSITIONAL_OR_KEYWORD
+    shown: Any = run
+    shown.__signature__ = Signature([Parameter(k, keyword, annotation=kind, default=default)
+                                     for k, (kind, default) in options.items()])
+    run.__annotations__ = {k: kind for k, (kind, _) in options.items()}
+    run.__doc__ = about
+    return run
 
 
-@simulate.command()
-def gbm(x0: float = 100.0, mu: float = 0.05, sigma: float = 0.2, end: End = 1.0, steps: Steps = 252,
-        paths: Count = 1000, seed: Seed = None, save: Save = None,
-        method: Named = None, rtol: Relative = None, plot: Plot = None, out: Out = None) -> None:
-    """Geometric Brownian motion, dS = mu S dt + sigma S dW."""
-    _run(lambda: sk.GeometricBrownianMotion(mu, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
-
-
-@simulate.command()
-def ou(x0: float = 1.0, kappa: float = 1.0, theta: float = 0.0, sigma: float = 1.0, end: End = 5.0,
-       steps: Steps = 500, paths: Count = 1000, seed: Seed = None, save: Save = None,
-       method: Named = None, rtol: Relative = None, plot: Plot = None, out: Out = None) -> None:
-    """Ornstein-Uhlenbeck, dX = kappa (theta - X) dt + sigma dW."""
-    _run(lambda: sk.OrnsteinUhlenbeck(kappa, theta, sigma), x0, end, steps, paths, seed, save, method, rtol, plot, out)
+for _name, _about in PROCESSES.items():
+    simulate.command(_name)(_command(*_about))
 
 
 def _run(process, x0, end, steps, paths, seed, save, method, rtol, plot, out) -> None:
@@ -78,10 +96,12 @@ def _run(process, x0, end, steps, paths, seed, save, method, rtol, plot, out) ->
         _fail(error)
     seconds = time.perf_counter() - start
     typer.echo(result)
-    low, median, high = (q[-1] for q in result.quantile([0.05, 0.5, 0.95]))
-    error = f" ± {result.std()[-1] / np.sqrt(paths - 1):.2g} (standard error)" if paths > 1 else ""
-    typer.echo(f"at t = {result.t[-1]:g}: mean {result.mean()[-1]:.6g}{error}, "
-               f"sd {result.std()[-1]:.6g}, 5% {low:.6g}, median {median:.6g}, 95% {high:.6g}")
+    for k, x in enumerate(np.atleast_2d(result.final.T)):
+        low, median, high = np.quantile(x, [0.05, 0.5, 0.95])
+        error = f" ± {x.std() / np.sqrt(paths - 1):.2g} (standard error)" if paths > 1 else ""
+        which = f", component {k}" if result.final.ndim > 1 else ""
+        typer.echo(f"at t = {result.t[-1]:g}{which}: mean {x.mean():.6g}{error}, "
+                   f"sd {x.std():.6g}, 5% {low:.6g}, median {median:.6g}, 95% {high:.6g}")
     typer.echo(f"{paths * steps / seconds / 1e6:.1f} M path-steps/s, {seconds:.2f} s")
     try:
         if out:

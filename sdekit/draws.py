@@ -11,11 +11,12 @@ same number as sdekit.normals, uniforms, exponentials, gammas or poissons have f
     | poisson(place, m, k)  | poissons(seed, stream, path, step, mean=m)[..., k]   |
 
 Two draws of one law in one step need two k; different laws are independent at the same k. Each works on arrays, on
-tensors and, compiled, on numbers; loops go on until every path has its value.
+tensors and, compiled, on numbers. A rejection goes on for each path alone: no value depends on the others.
 """
 
 import numpy as np
 
+from sdekit.maths import PythonOnly
 from sdekit.noise import exponential_pair, ln, pair, uniform_pair
 from sdekit.variates import (
     BOOST,
@@ -49,41 +50,90 @@ def exponential(place, k):
 
 def gamma(place, shape, k):
     """G of density x^{a-1} e^{-x} / Gamma(a), a = shape > 0. Marsaglia & Tsang 2000."""
-    slot, small = GAMMA, shape < 1.0
-    a = np.where(small, shape + 1.0, shape)
-    value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
-    while not np.all(good):
-        slot = slot + 2
-        again, fine = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
-        value, good = np.where(good, value, again), good | fine
-    if np.any(small):
-        value = np.where(small, value * np.exp(ln(_uniform(place, k, BOOST)) / shape), value)
-    return value
+    a = np.where(shape < 1.0, shape + 1.0, shape)
+    g = _gamma(place, a, k)
+    if np.any(shape < 1.0):
+        g = np.where(shape < 1.0, g * np.exp(ln(_uniform(place, k, BOOST)) / shape), g)
+    return g
 
 
 def poisson(place, mean, k):
     """N of P(N = n) = e^{-mean} mean^n / n!, a whole float; mean from 0 to 1e15. By inversion below 10, then Hormann
     1993 (PTRS)."""
-    large = mean >= PTRS_FROM
-    u, m = _uniform(place, k, INVERSION), np.where(large, 0.0, mean)
-    n, term = 0.0 * u, np.exp(-m)
-    total = term
-    more = u > total
-    while np.any(more):  # behind a term below 2^-60 the tail is finer than u
-        n = np.where(more, n + 1.0, n)
-        term = np.where(more, term * (m / np.maximum(n, 1.0)), term)
-        total = np.where(more, total + term, total)
-        more = more & (u > total) & (term > 2.0**-60)
-    if np.any(large):
-        slot, m = POISSON, np.where(large, mean, PTRS_FROM)
-        value, good = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), m)
-        good = good | np.logical_not(large)
-        while not np.all(good):
+    if isinstance(place[2], int):
+        return _inverted(place, mean, k) if mean < PTRS_FROM else _rejected(place, mean, k)
+    return _poissons(place, mean, k)
+
+
+def _gamma(place, a, k):
+    """a >= 1; in loops for one path, else by `_gammas`."""
+    if isinstance(place[2], int):
+        slot = GAMMA
+        value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
+        while not good:
             slot = slot + 2
-            again, fine = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), m)
-            value, good = np.where(good, value, again), good | fine
-        n = np.where(large, value, n)
+            value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
+        return value
+    return _gammas(place, a, k)
+
+
+def _inverted(place, mean, k):
+    u, n, term = _uniform(place, k, INVERSION), 0.0, np.exp(-mean)
+    total = term
+    while u > total and (n == 0.0 or term > 2.0**-60):  # behind such a term the tail is finer than u
+        n = n + 1.0
+        term = term * (mean / n)
+        total = total + term
     return n
+
+
+def _rejected(place, mean, k):
+    slot = POISSON
+    value, good = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), mean)
+    while not good:
+        slot = slot + 2
+        value, good = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), mean)
+    return value
+
+
+def _many_gammas(place, a, k):
+    slot = GAMMA
+    value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
+    a, left = a + 0.0 * value, np.where(np.logical_not(good))[0]
+    while len(left):
+        slot = slot + 2
+        part = _of(place, left)
+        value[left], good = marsaglia_tsang(_normal(part, k, slot), _uniform(part, k, slot + 1), a[left])
+        left = left[np.logical_not(good)]
+    return value
+
+
+def _many_poissons(place, mean, k):
+    u = _uniform(place, k, INVERSION)
+    mean = mean + 0.0 * u
+    small = mean < PTRS_FROM
+    n, term = 0.0 * u, np.exp(-mean)
+    total = term + 0.0
+    left = np.where(small & (u > total))[0]
+    while len(left):
+        n[left] = n[left] + 1.0
+        term[left] = term[left] * (mean[left] / n[left])
+        total[left] = total[left] + term[left]
+        left = left[(u[left] > total[left]) & (term[left] > 2.0**-60)]
+    slot, left = POISSON, np.where(np.logical_not(small))[0]
+    while len(left):
+        part = _of(place, left)
+        n[left], good = ptrs(_uniform(part, k, slot), _uniform(part, k, slot + 1), mean[left])
+        slot, left = slot + 2, left[np.logical_not(good)]
+    return n
+
+
+def _of(place, left):
+    k0, k1, path, step = place
+    return k0, k1, path[left], step
+
+
+_gammas, _poissons = PythonOnly(_many_gammas), PythonOnly(_many_poissons)
 
 
 def _normal(place, k, slot):

@@ -34,7 +34,8 @@ def fan(paths: Paths, ax: Axes | None = None, *, bands=(0.5, 0.9), lines: int = 
         counts, edges = np.histogram(x[:, 0], bins="auto" if len(paths) > 1 else 1, density=True)
         return _histogram(ax, counts, edges, f"{title}, t = {paths.t[0]:g}", _name(paths, component))
     ax = _bands(ax, paths.t, bands, lambda q: np.quantile(x, q, axis=0))
-    ax.plot(paths.t, x[:lines].T, color="C0", linewidth=0.7, alpha=0.7)
+    style = "steps-post" if getattr(paths.info["equation"], "jumps", False) else "default"
+    ax.plot(paths.t, x[:lines].T, color="C0", linewidth=0.7, alpha=0.7, drawstyle=style)
     ax.plot(paths.t, x.mean(axis=0), color="C1", linewidth=2, label=label or "mean")
     return _finish(ax, title, _name(paths, component))
 
@@ -82,7 +83,8 @@ def envelope(paths: Paths, mean, std, ax: Axes | None = None, *, lines: int = 20
     for k in (2, 1):
         name = "mean ± sd" if k == 1 else f"mean ± {k} sd"
         ax.fill_between(paths.t, mean - k * std, mean + k * std, color="C0", alpha=0.15, linewidth=0, label=name)
-    ax.plot(paths.t, x[:lines].T, linewidth=0.8)
+    style = "steps-post" if getattr(paths.info["equation"], "jumps", False) else "default"
+    ax.plot(paths.t, x[:lines].T, linewidth=0.8, drawstyle=style)
     ax.plot(paths.t, mean, color="black", linewidth=1.2, linestyle="--", label="mean")
     return _finish(ax, f"{min(lines, len(paths))} paths, {paths.info['equation']}", _name(paths, component))
 
