@@ -5,7 +5,8 @@
     paths = sk.simulate(gbm, x0=100.0, t=1.0, steps=252, paths=10_000, seed=7)
 """
 
-from sdekit import draws
+from sdekit import black_scholes, draws, gaussian, points
+from sdekit.antithetic import antithetic
 from sdekit.brownian import Brownian
 from sdekit.calculus import to_ito, to_stratonovich
 from sdekit.convergence import Convergence, convergence
@@ -50,10 +51,11 @@ __all__ = [
     "ODE", "SDE", "Brownian", "BrownianBridge", "BrownianMotion", "Convergence",
     "CorrelatedGeometricBrownianMotion", "CoxIngersollRoss", "Diagnosis", "DoubleWell", "GeometricBrownianMotion",
     "Heston", "LinearDrift", "Lorenz", "MarkovProcess", "Method", "ODEMethod", "OrnsteinUhlenbeck", "Paths",
-    "PoissonProcess", "Queue", "Stratonovich", "Summary", "UnderdampedLangevin", "almost_exact", "baoab",
-    "check_method", "convergence", "diagnose", "dopri5", "draws", "dri1", "euler", "euler_heun", "euler_maruyama",
-    "exact", "exponentials", "first_passage", "gammas", "heun", "heun_stratonovich", "integral", "integrate",
-    "interp", "load", "maximum", "midpoint", "milstein", "milstein_stratonovich", "minimum", "normals", "plan",
-    "poissons", "probability_flow", "reverse", "reversible_heun", "rk4", "simulate", "sra", "sri", "srock",
-    "srock_with", "strong_general", "summarize", "tamed_euler", "theta", "to_ito", "to_stratonovich", "uniforms",
+    "PoissonProcess", "Queue", "Stratonovich", "Summary", "UnderdampedLangevin", "almost_exact", "antithetic",
+    "baoab", "black_scholes", "check_method", "convergence", "diagnose", "dopri5", "draws", "dri1", "euler",
+    "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage", "gammas", "gaussian", "heun",
+    "heun_stratonovich", "integral", "integrate", "interp", "load", "maximum", "midpoint", "milstein",
+    "milstein_stratonovich", "minimum", "normals", "plan", "points", "poissons", "probability_flow", "reverse",
+    "reversible_heun", "rk4", "simulate", "sra", "sri", "srock", "srock_with", "strong_general", "summarize",
+    "tamed_euler", "theta", "to_ito", "to_stratonovich", "uniforms",
 ]

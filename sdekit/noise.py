@@ -32,6 +32,7 @@ MAGIC, MAGIC_BITS = 6755399441055744.0, 0x4338000000000000  # 1.5 * 2^52: adding
 LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 SIGN = -(2**31)  # the sign's bit of an int32
 f32, i32 = np.float32, np.int32
+Count = int | range  # so many from the first one, or these
 
 
 def bits(x):
@@ -217,8 +218,8 @@ def tagged_key(seed: int, stream: int, tag: int) -> tuple[int, int]:
     return philox(stream, 0, 0, tag, seed & MASK, seed >> 32)[:2]  # Python's whole numbers do as well
 
 
-def normals(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, slot: int = 0, bits: int = 64,
-            dtype: DTypeLike | None = None, out: np.ndarray | None = None) -> np.ndarray:
+def normals(seed: int, stream: int = 0, paths: Count = 1, steps: Count = 1, components: Count = 1, *, slot: int = 0,
+            bits: int = 64, dtype: DTypeLike | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """Z(seed, stream, path, step, component): independent standard normals, shape (paths, steps, components).
 
     seed        integer in [0, 2^64)

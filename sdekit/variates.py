@@ -27,14 +27,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sdekit.noise import drawn, drawn_singly, indices, ln, pair, uniform_pair
+from sdekit.noise import Count, drawn, drawn_singly, indices, ln, pair, uniform_pair
 
 UNIFORM, EXPONENTIAL, BOOST, INVERSION, GAMMA, POISSON = 2**30, 2**30 + 1, 2**30 + 2, 2**30 + 3, 2**31, 3 * 2**30
 PTRS_FROM = 10.0  # the mean from which Hormann's constants hold
 MAX_MEAN = 1e15  # whole numbers around it are exact in float64, and U tells neighbours apart
 
 
-def uniforms(seed: int, stream: int = 0, paths=1, steps=1, components=1) -> np.ndarray:
+def uniforms(seed: int, stream: int = 0, paths: Count = 1, steps: Count = 1, components: Count = 1) -> np.ndarray:
     """U(seed, stream, path, step, component) ~ uniform(0, 1): never 0 or 1; shape (paths, steps, components).
 
     The arguments are those of `normals`, of which these are independent. Raises TypeError or ValueError outside
@@ -47,7 +47,8 @@ def uniforms(seed: int, stream: int = 0, paths=1, steps=1, components=1) -> np.n
     return drawn(uniform_pair, *indices(seed, stream, paths, steps, components), UNIFORM)
 
 
-def exponentials(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, rate=1.0) -> np.ndarray:
+def exponentials(seed: int, stream: int = 0, paths: Count = 1, steps: Count = 1, components: Count = 1, *,
+                 rate=1.0) -> np.ndarray:
     """E = -ln U / rate, of mean 1/rate: P(E > x) = e^{-rate x}; shape (paths, steps, components).
 
     rate   positive, a number or an array that broadcasts to that shape; the other arguments are those of `normals`
@@ -62,7 +63,8 @@ def exponentials(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, 
     return -ln(drawn(uniform_pair, key, places, EXPONENTIAL)) / rate
 
 
-def gammas(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, shape, scale=1.0) -> np.ndarray:
+def gammas(seed: int, stream: int = 0, paths: Count = 1, steps: Count = 1, components: Count = 1, *,
+           shape, scale=1.0) -> np.ndarray:
     """G of density x^{a-1} e^{-x/scale} / (Gamma(a) scale^a), mean a scale, variance a scale^2, a = shape.
 
     shape, scale   positive, numbers or arrays that broadcast to (paths, steps, components), the result's shape;
@@ -87,7 +89,8 @@ def gammas(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, shape,
     return scale * g
 
 
-def poissons(seed: int, stream: int = 0, paths=1, steps=1, components=1, *, mean) -> np.ndarray:
+def poissons(seed: int, stream: int = 0, paths: Count = 1, steps: Count = 1, components: Count = 1, *,
+             mean) -> np.ndarray:
     """N of P(N = k) = e^{-mean} mean^k / k!, int64, shape (paths, steps, components).
 
     mean   from 0 to 1e15, a number or an array that broadcasts to that shape; the other arguments are those of

@@ -73,7 +73,8 @@ def test_typer_is_known_to_command_lines_alone(name):
                                   "brownian", "variates", "starts", "tracking", "moments", "bins", "summary", "interp",
                                   "elementary", "milstein", "tableaus", "runge_kutta", "stratonovich", "stiff",
                                   "langevin", "adaptive", "areas", "kinds", "fitting", "drawing", "calculus",
-                                  "problems"])
+                                  "problems", "markov", "draws", "antithetic", "points", "gaussian/law",
+                                  "gaussian/distances", "gaussian/mixture"])
 def test_what_an_sde_is_knows_no_engine(name):
     name = f"sdekit/{name}.py"
     for engine in ("array_engine", "numba_engine", "torch_engine", "work", "simulation"):
