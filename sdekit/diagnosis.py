@@ -33,7 +33,7 @@ import numpy as np
 from sdekit.inputs import start, time_grid
 from sdekit.kinds import EPS, SAME, TIMES, around, fits, function, noise_kind, scales, slopes
 from sdekit.langevin import baoab
-from sdekit.methods import Method, euler_maruyama, exact
+from sdekit.methods import Method, almost_exact, euler_maruyama, own_method
 from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
 from sdekit.runge_kutta import sra, sri, strong_general
@@ -67,7 +67,7 @@ class Diagnosis:
     stable_step     the longest step for which Euler is stable; inf if any is
     growth          p of drift and of diffusion where they grow like |x|^p
     domain          where a function raised or was not finite, in words
-    transition      whether the process has an exact transition
+    transition      the process's own method, where it has one
     method          the recommended one
     reasons         for it, in sentences
     """
@@ -80,7 +80,7 @@ class Diagnosis:
     stable_step: float
     growth: tuple[float, float]
     domain: tuple[str, ...]
-    transition: bool
+    transition: Method | None
     method: Method
     reasons: tuple[str, ...]
 
@@ -147,7 +147,7 @@ def diagnose(sde: SDE, x0, t: Any = 1.0) -> Diagnosis:
         time_dependent=(_moves(f, x, t0, t1, scale), _moves(g, x, t0, t1, scale)), span=t1 - t0, stiffness=fastest,
         stable_step=stable, growth=(far, _growth(g, x, t0, scale)[0]),
         domain=tuple(_fault(sde, which, shape, y, s, t1) for which, (y, s) in faults.items()),
-        transition=sde.transition is not None, method=euler_maruyama, reasons=())
+        transition=own_method(sde), method=euler_maruyama, reasons=())
     bath = getattr(sde, "langevin", None) is not None
     method, why = _recommended(found, shape, real, bath)
     hint = _langevin(f, g, shape, x, t0, scale) and not bath
@@ -159,8 +159,10 @@ def diagnose(sde: SDE, x0, t: Any = 1.0) -> Diagnosis:
 def _recommended(d: Diagnosis, shape: Structure, real: bool, langevin: bool) -> tuple[Method, str]:
     """This module's table, and why."""
     ito = d.calculus == "ito" or d.kind == "additive"
-    if d.transition:
-        return exact, "exact: its transition is known in closed form, with no error at any step size."
+    if d.transition is almost_exact:
+        return almost_exact, "almost_exact: the process's own approximation, in its domain at any step size."
+    if d.transition is not None:
+        return d.transition, "exact: its transition is known in closed form, with no error at any step size."
     if langevin and not d.domain:
         return baoab, ("baoab: positions and velocities with friction and constant noise; the averages of positions "
                        "are of second order.")

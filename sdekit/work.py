@@ -330,7 +330,7 @@ def prepare(equation: Equation, method, x0, t, steps, paths, save, noise, origin
         raise ValueError(f"{equation!r} has no Brownian noise between the points of the grid: track with bridge=False")
     save, offset = saved_times(save, grid)
     if draws == "P":
-        _check_place(equation, begin, how, offset)
+        _check_place(equation, begin, how, offset, x0)
     key = noises.tagged_key(origin.get("seed", 0), origin.get("stream", 0),
                             noises.TAG if how.bits == 64 else noises.COARSE_TAG)
     if how.bits == 32 and (isinstance(noise, Brownian) or (offset > 0).any() or draws == "WHA"):
@@ -418,11 +418,14 @@ def _span(equation: Equation, t, steps: int | None, noise) -> tuple:
     return t, steps
 
 
-def _check_place(equation: Equation, begin: Start, how: Execution, offset: np.ndarray) -> None:
+def _check_place(equation: Equation, begin: Start, how: Execution, offset: np.ndarray, x0) -> None:
     """Raise ValueError for what a transition that draws for itself cannot do."""
+    given = (*equation.parameters.values(), *(x0 if isinstance(x0, tuple) else (x0,)))
+    other = "method=euler_maruyama" if isinstance(equation, SDE) else "numbers, one for each path"
     for wrong, what, instead in (
-            (begin.inner is not None, "starts from numbers, not from one array or tensor",
-             "method=euler_maruyama" if isinstance(equation, SDE) else "numbers, one for each path"),
+            (any(getattr(v, "requires_grad", False) for v in given),
+             "accepts and rejects, and gradients do not see that", other),
+            (begin.inner is not None, "starts from numbers, not from one array or tensor", other),
             (how.bits == 32, "knows no coarser noise", "bits=64"),
             (bool((offset > 0).any()), "is drawn at the times of the grid alone, and one of `save` lies between them",
              "the times that are wanted as the grid: t=[0.0, 0.1, ...]")):
