@@ -1,8 +1,9 @@
 # make demo | make test | make setup | make lint | make bench | make bench-peers | make battery | make orders | make work-precision
+# make curriculum
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench bench-peers battery orders work-precision clean
+.PHONY: setup demo test lint bench bench-peers battery orders work-precision curriculum clean
 
 setup: .venv/ready
 
@@ -40,6 +41,9 @@ orders: setup
 
 work-precision: setup
 	$(BIN)/python benchmarks/work_precision.py
+
+curriculum: setup
+	$(BIN)/python -m examples.curriculum
 
 clean:
 	rm -rf .venv .venv-peers out

@@ -5,7 +5,7 @@
     paths = sk.simulate(gbm, x0=100.0, t=1.0, steps=252, paths=10_000, seed=7)
 """
 
-from sdekit import black_scholes, draws, gaussian, points
+from sdekit import black_scholes, density, draws, gaussian, points, walks
 from sdekit.antithetic import antithetic
 from sdekit.brownian import Brownian
 from sdekit.calculus import to_ito, to_stratonovich
@@ -52,10 +52,10 @@ __all__ = [
     "CorrelatedGeometricBrownianMotion", "CoxIngersollRoss", "Diagnosis", "DoubleWell", "GeometricBrownianMotion",
     "Heston", "LinearDrift", "Lorenz", "MarkovProcess", "Method", "ODEMethod", "OrnsteinUhlenbeck", "Paths",
     "PoissonProcess", "Queue", "Stratonovich", "Summary", "UnderdampedLangevin", "almost_exact", "antithetic",
-    "baoab", "black_scholes", "check_method", "convergence", "diagnose", "dopri5", "draws", "dri1", "euler",
-    "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage", "gammas", "gaussian", "heun",
+    "baoab", "black_scholes", "check_method", "convergence", "density", "diagnose", "dopri5", "draws", "dri1",
+    "euler", "euler_heun", "euler_maruyama", "exact", "exponentials", "first_passage", "gammas", "gaussian", "heun",
     "heun_stratonovich", "integral", "integrate", "interp", "load", "maximum", "midpoint", "milstein",
     "milstein_stratonovich", "minimum", "normals", "plan", "points", "poissons", "probability_flow", "reverse",
     "reversible_heun", "rk4", "simulate", "sra", "sri", "srock", "srock_with", "strong_general", "summarize",
-    "tamed_euler", "theta", "to_ito", "to_stratonovich", "uniforms",
+    "tamed_euler", "theta", "to_ito", "to_stratonovich", "uniforms", "walks",
 ]

@@ -17,7 +17,7 @@ from sdekit.sde import Structure, takes
 class Coefficients:
     """An equation in the engines' form; x, y and h x are dim-tuples, p the tuple of the parameters' values.
 
-    f(x, t, p)            the drift, a dim-tuple; None for a process that has none
+    f(x, t, p)            the drift, a dim-tuple
     g(x, t, p)            the diffusion: a dim-tuple if diagonal, else dim tuples of noises; None for an ODE
     exact(x, t, h, z, p)  the process's own transition over a step h, or None; z its normals, or its place in the noise
     add(x, y)             x + y
@@ -28,7 +28,7 @@ class Coefficients:
     langevin(x, t, p)     the accelerations, gamma and kT/m of a Langevin equation (see `processes.langevin`), or None
     """
 
-    f: Callable | None
+    f: Callable
     g: Callable | None
     exact: Callable | None
     add: Callable
@@ -114,7 +114,7 @@ def coefficients(drift: Callable | None, diffusion: Callable | None, transition:
     else:
         product = [" + ".join(f"g[{i}][{j}] * dw[{j}]" for j in range(shape.noises)) for i in components]
     return Coefficients(
-        f=None if drift is None else _call(drift, names, shape.scalar, "x, t"),
+        f=_no_drift if drift is None else _call(drift, names, shape.scalar, "x, t"),
         g=None if diffusion is None else _call(diffusion, names, shape.scalar, "x, t"),
         exact=None if transition is None else _call(transition, names, shape.scalar,
                                                     "x, t, h, place" if place else "x, t, h, z"),
@@ -123,6 +123,10 @@ def coefficients(drift: Callable | None, diffusion: Callable | None, transition:
         dot=written("g, dw", "return " + as_tuple(product)),
         shape=shape, kind=kind, langevin=None if langevin is None else _call(langevin, names, False, "x, t"),
     )
+
+
+def _no_drift(x, t, p):
+    raise TypeError("this process is known by its transition alone")
 
 
 def _call(function: Callable, names: tuple[str, ...], scalar: bool, arguments: str) -> Callable:

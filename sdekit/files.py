@@ -11,7 +11,7 @@ from sdekit import noise, processes
 from sdekit.brownian import Brownian
 from sdekit.named import named
 from sdekit.paths import Paths
-from sdekit.sde import ODE, numbers
+from sdekit.sde import Equation, numbers
 from sdekit.simulation import Source
 from sdekit.summary import Summary
 from sdekit.summary import load as load_summary
@@ -48,7 +48,7 @@ def save(paths: Paths, file: Path) -> Path:
     return file
 
 
-def load(file: str | Path, sde: ODE | None = None) -> Paths | Summary:
+def load(file: str | Path, sde: Equation | None = None) -> Paths | Summary:
     """What `Paths.save` or `Summary.save` wrote.
 
     sde   the equation, for replay() and extend(): a file holds numbers, no functions. A process of this package needs
@@ -62,8 +62,8 @@ def load(file: str | Path, sde: ODE | None = None) -> Paths | Summary:
     >>> bool((again.x == paths.x).all() and (again.replay(3).x[0] == paths.x[3]).all())
     True
     """
-    if sde is not None and not isinstance(sde, ODE):
-        raise TypeError(f"sde must be the equation of the file's paths, an SDE or an ODE, got {sde!r}")
+    if sde is not None and not isinstance(sde, Equation):
+        raise TypeError(f"sde must be the equation of the file's paths, an SDE, an ODE or a MarkovProcess, got {sde!r}")
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
@@ -89,7 +89,7 @@ def _brownian(W: Brownian) -> dict[str, Any]:
     return {k: getattr(W, k) for k in ("seed", "t", "steps", "paths", "noises", "stream", "first")}
 
 
-def _work(record: dict, arrays: dict[str, np.ndarray], sde: ODE | None) -> Work | None:
+def _work(record: dict, arrays: dict[str, np.ndarray], sde: Equation | None) -> Work | None:
     """The work behind the paths, made ready again; None where the file does not say what it takes."""
     if "class" not in record or record["noise"] != noise.VERSION:
         return None

@@ -77,6 +77,10 @@ def check_domain(equation, begin: Start) -> None:
     domain = equation.domain
     if domain is None or begin.tensor:
         return
+    for values in begin.components if equation.counts else ():
+        if (values != np.floor(values)).any():
+            raise ValueError(f"x0 of {equation!r} counts something and must be whole, got "
+                             f"{values[values != np.floor(values)].flat[0]}")
     for k, (values, (least, most)) in enumerate(zip(begin.components, domain)):
         outside = ~((values >= least) & (values <= most))
         if outside.any():

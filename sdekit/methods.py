@@ -84,7 +84,7 @@ class Method:
 
 def _euler_maruyama(c: Coefficients) -> Callable:
     f, g, add, scale, dot = c.f, c.g, c.add, c.scale, c.dot
-    assert f is not None and g is not None, "simulate() gives this method to SDEs only"
+    assert g is not None, "simulate() takes SDEs only"
 
     def step(x, t, h, dw, p):
         return add(add(x, scale(h, f(x, t, p))), dot(g(x, t, p), dw))
@@ -122,7 +122,7 @@ exact = Method("exact", _exact, strong=None, weak=float("inf"), calculus="any", 
 exact_draws = Method("exact", _drawn, strong=None, weak=float("inf"), calculus="any", draws="P", evaluations=(0, 0))
 
 #: A process's own approximation of the law of a step, such as Heston's: not exact, and always in its domain.
-almost_exact = Method("almost_exact", _drawn, strong=None, weak=1.0, calculus="any", draws="P", evaluations=(0, 0))
+almost_exact = Method("almost_exact", _drawn, strong=None, weak=2.0, calculus="any", draws="P", evaluations=(0, 0))
 
 
 def own_method(equation) -> Method | None:

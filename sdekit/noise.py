@@ -9,8 +9,8 @@ Counter: (path's low 32 bits; component + 2^24 (path's high 8 bits); step // 2; 
 odd one after it. Slot 0 is dW / sqrt(dt); those of the other laws are listed in variates.py.
 
 The functions here are written once, in operations that NumPy's int64 arrays, Torch's int64 tensors and Numba's
-int64 scalars share: the words agree bit for bit everywhere, the normals to rounding. int64 products wrap, which is
-what Philox wants; masks undo the sign.
+int64 scalars share: the words agree bit for bit everywhere, the normals to rounding. Products of two words wrap, and
+masks undo the sign; compiled, they are an instruction of their own, since Numba's product promises LLVM not to wrap.
 """
 
 import operator
@@ -45,6 +45,11 @@ def from_bits(k):
     return k.view(np.float64)
 
 
+def product(x, y):
+    """x y modulo 2^64, as int64."""
+    return x * y
+
+
 def philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10: four words of counter and two of key to four random words, each int64 in [0, 2^32).
 
@@ -52,7 +57,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
     for _ in range(10):
-        p, q = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        p, q = product(c0, 0xD2511F53), product(c2, 0xCD9E8D57)
         c0, c1 = ((q >> 32) ^ c1 ^ k0) & MASK, q & MASK
         c2, c3 = ((p >> 32) ^ c3 ^ k1) & MASK, p & MASK
         k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK

@@ -48,6 +48,15 @@ def _bitcast(source, target, llvm_type):
 
 
 @intrinsic
+def _product(context, x, y):
+    """Without the flag `nsw` of Numba's own, by which a product that wraps has no defined value."""
+    def generate(context, builder, signature, arguments):
+        return builder.mul(*arguments)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
 def _fma(context, a, b, c):
     def generate(context, builder, signature, arguments):
         return builder.fma(*arguments)
@@ -122,7 +131,7 @@ def _if_far(name: str):
 
 
 INSTRUCTIONS = {noise.bits: _bitcast(types.float64, types.int64, ir.IntType(64)),
-                noise.from_bits: _bitcast(types.int64, types.float64, ir.DoubleType()),
+                noise.from_bits: _bitcast(types.int64, types.float64, ir.DoubleType()), noise.product: _product,
                 elementary.fma: _fma, elementary.rint: _rint, elementary.select: _select,
                 elementary.sin_if_far: _if_far("sin"), elementary.cos_if_far: _if_far("cos"),
                 elementary.tan_if_far: _if_far("tan")}

@@ -1,4 +1,4 @@
-"""Pictures of paths, of summaries and of orders. The functions take a result and return the matplotlib Axes."""
+"""Pictures of paths, of summaries, of orders and of densities. The functions take a result and return the matplotlib Axes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.ticker import NullLocator
 
 if TYPE_CHECKING:
     from sdekit.convergence import Convergence
+    from sdekit.density import Density
     from sdekit.paths import Paths
     from sdekit.summary import Summary
 
@@ -138,6 +141,34 @@ def orders(found: Convergence, ax: Axes | None = None, *, of: str = "strong", ag
     ax.grid(alpha=0.25, which="major", linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
+    return ax
+
+
+def density(result: Density, ax: Axes | None = None) -> Axes:
+    """One dimension: a curve for each saved time, coloured by it. Two: the last saved time as an image.
+
+    >>> from scipy.stats import norm
+    >>> import sdekit as sk
+    >>> from sdekit.density import fokker_planck, grid
+    >>> run = {"t": 1.0, "steps": 20, "save": 5}
+    >>> ax = fokker_planck(sk.BrownianMotion(), norm(0.0, 0.5), grid(-7, 7, 100), **run).plot()
+    >>> len(ax.lines), ax.get_ylabel()
+    (5, 'density')
+    """
+    ax = ax or plt.figure(figsize=(8, 4.5), layout="constrained").add_subplot()
+    figure, equation = ax.figure, result.info.get("equation", "")
+    if result.density.ndim == 3:
+        image = ax.pcolormesh(*result.edges, result.density[-1].T, cmap="Blues", rasterized=True)
+        figure.colorbar(image, ax=ax, label="density")
+        ax.set(xlabel="X[0]", ylabel="X[1]", title=f"{equation}, t = {result.t[-1]:g}")
+        return ax
+    colors, norm = plt.get_cmap("viridis"), Normalize(result.t[0], max(result.t[-1], result.t[0] + 1e-300))
+    for t, p in zip(result.t, result.density):
+        ax.plot(result.x, p, color=colors(norm(t)), linewidth=1.2)
+    figure.colorbar(ScalarMappable(norm, colors), ax=ax, label="t")
+    ax.set(xlabel="X", ylabel="density", title=str(equation), xlim=(result.edges[0], result.edges[-1]))
+    ax.set_ylim(bottom=0.0)
+    ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 

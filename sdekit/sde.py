@@ -32,6 +32,7 @@ class Equation:
 
     parameters: Mapping[str, Any]
     domain = None  # (least, most) of each component, where its values are bounded: starts outside are refused
+    counts = False  # whether within it they have to be whole numbers
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"parameters": dict(self.parameters)}
@@ -194,8 +195,8 @@ def takes(function: Callable, after: int = 2) -> list[str]:
     if [p.name for p in signature[:2]] in (["t", "x"], ["t", "y"]):
         raise TypeError(f"{_name(function)} takes (t, x); here x comes before t: (x, t, parameters by name)")
     if len(signature) < after:
-        raise TypeError(f"{_name(function)} must take (x, t) and then its parameters, "
-                        f"but takes ({', '.join(p.name for p in signature)})")
+        raise TypeError(f"{_name(function)} must take ({', '.join(('x', 't', 'h', 'place')[:after])}) and then its "
+                        f"parameters, but takes ({', '.join(p.name for p in signature)})")
     return [p.name for p in signature[after:]]
 
 

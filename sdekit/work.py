@@ -299,6 +299,8 @@ def prepare(equation: Equation, method, x0, t, steps, paths, save, noise, origin
     probed = in_numbers(equation, tensors)
     if begin.inner is not None or isinstance(probed, MarkovProcess):
         shape = Structure(len(begin.components), int(random), True, begin.scalar)
+        if begin.inner is None:
+            _try_transition(probed, begin, grid)
     else:
         assert isinstance(probed, ODE)
         shape = structure(probed, begin.sample, float(grid[0]))
@@ -326,8 +328,11 @@ def prepare(equation: Equation, method, x0, t, steps, paths, save, noise, origin
     items = tuple(replace(item, down=item.down or (item.kind == "first_passage" and bool(
         np.min(begin.components[item.component]) > item.level))) for item in items)
     waits = len(exponentials(items))
-    if waits and not random:
-        raise ValueError(f"{equation!r} has no Brownian noise between the points of the grid: track with bridge=False")
+    if waits and draws != "P" and not random:
+        raise ValueError("an ODE has no noise between the points of the grid: track with bridge=False")
+    if waits and draws == "P":
+        raise ValueError(f"{equation!r}, by {method}, is known at the points of the grid alone, and is no Brownian bridge "
+                         "between them: track with bridge=False" + ", or use method=euler_maruyama" * random)
     save, offset = saved_times(save, grid)
     if draws == "P":
         _check_place(equation, begin, how, offset, x0)
@@ -416,6 +421,29 @@ def _span(equation: Equation, t, steps: int | None, noise) -> tuple:
         raise ValueError(f"{equation!r} makes one move in each {unit:g} of time, and a step of this run takes "
                          f"{moves[np.abs(moves - unit).argmax()]:g}; leave out t, or give as many steps as moves")
     return t, steps
+
+
+def _try_transition(equation: Equation, begin: Start, grid: np.ndarray) -> None:
+    """Raise TypeError or ValueError unless the transition of one path gives as many numbers as the start has."""
+    place = (*np.array([[1], [2]]), np.array([0]), np.array([0]))
+    x = tuple(np.array(c[:1]) for c in begin.components)
+    named = {k: v[:1] if np.ndim(v) else v for k, v in equation.parameters.items()}
+    try:
+        with np.errstate(all="ignore"):
+            value = rebind(getattr(equation, "transition"), NUMPY)(x[0] if begin.scalar else x, np.float64(grid[0]),
+                                                                   grid[1] - grid[0], place, **named)
+    except Exception as error:
+        if begin.scalar and any(w in str(error) for w in ("unpack", "not subscriptable", "out of bounds")):
+            raise TypeError(f"transition takes several components, but x0 holds one number a path: {error}. A system's "
+                            "x0 is a tuple, one entry for each component") from error
+        return  # a body that works on single numbers alone: Numba will tell
+    got = f"a tuple of {len(value)}" if isinstance(value, tuple) else f"{type(value).__name__} {value!r}"
+    if begin.scalar == isinstance(value, tuple) or (not begin.scalar and len(value) != len(x)):
+        wanted = "one number" if begin.scalar else f"a tuple of {len(x)}"
+        raise ValueError(f"x0 has {len(x)} component(s), so transition must return {wanted}, got {got}")
+    for one in _leaves(value):
+        if np.asarray(one).dtype.kind not in "iuf":
+            raise TypeError(f"transition must return numbers, got {got}")
 
 
 def _check_place(equation: Equation, begin: Start, how: Execution, offset: np.ndarray, x0) -> None:

@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 
 import sdekit as sk
 from sdekit import array_engine
+from sdekit.draws import exponential, uniform
 from tests import strategies
 from tests.conftest import BACKENDS, array, rounding
 from tests.problems import bump, euler_path, whirl
 
 gbm = sk.GeometricBrownianMotion(mu=0.3, sigma=0.5)
 noise_free = sk.ODE(whirl.drift, a=0.6, k=1.5)
+
+
+def decay(x, t, h, place, k):
+    """What draws from its place in the noise, two laws at once."""
+    return x * np.exp(-k * h * exponential(place, 1)) + h * uniform(place, 0)
 
 
 def starts(paths):
@@ -26,6 +32,7 @@ SDES = {
     "one noise": partial(sk.simulate, bump, 0.3, seed=5, method=sk.euler_maruyama),
     "two components, three noises": partial(sk.simulate, whirl, (0.3, -0.2), seed=5, method=sk.euler_maruyama),
     "exact": partial(sk.simulate, gbm, 2.0, seed=5, method=sk.exact),
+    "draws of its own": partial(sk.simulate, sk.MarkovProcess(decay, k=0.3), 2.0, seed=5),
 }
 ODES = {
     method.name: lambda paths, method=method, **rest: sk.integrate(noise_free, starts(paths), method=method, **rest)

@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from examples.curriculum import gaussians, motion, processes, walks  # noqa: F401  (they bring the rows)
+from examples.curriculum import densities, gaussians, motion, posterior, processes, walks  # noqa: F401  (for their rows)
 from examples.curriculum.rows import ROWS, Number, Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,7 +53,7 @@ def page(row: Row, numbers: list[Number]) -> str:
     """The row as Markdown."""
     lines = [f"## {row.number}. {row.title}", "", f"![{row.title}](curriculum/row-{row.number:02}.png)", "",
              "| number | asked for | got |", "| --- | --- | --- |"]
-    lines += [f"| {n.what} | {n.asked} | {n.got} |".replace("|X|", "\\|X\\|") for n in numbers]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in (n.what, n.asked, n.got)) + " |" for n in numbers]
     return "\n".join(lines)
 
 

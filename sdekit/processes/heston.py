@@ -8,7 +8,9 @@ v is a square-root process, drawn exactly. Given v at both ends of a step, log S
 
 where the integral of v is replaced by the trapezoidal rule, the one approximation: K1 = (h/2) (kappa rho/xi - 1/2) -
 rho/xi, K2 = K1 + 2 rho/xi, K3 = K4 = (h/2) (1 - rho^2). K0 is chosen such that E S' = S e^{mu h} exactly, by the moment
-generating function of v' (Andersen 2008, sections 4.2 and 4.3; "almost exact" in Oosterlee & Grzelak 2019).
+generating function of v' (Andersen 2008, sections 4.2 and 4.3; "almost exact" in Oosterlee & Grzelak 2019). That is
+finite at every step for rho <= 0; for rho > 0 and long steps of a wild variance it is not, E S' is infinite, and K0 is
+the plain -kappa theta rho h / xi.
 """
 
 import numpy as np
@@ -42,10 +44,11 @@ def transition(x, t, h, place, mu, kappa, theta, xi, rho):
     k2 = k1 + 2.0 * r
     # E exp(a v') = exp(a c lambda / (1 - 2 a c)) / (1 - 2 a c)^{d/2}; it is infinite from 2 a c = 1 on
     a = k2 + 0.5 * k3
-    room = 1.0 - 2.0 * a * c
-    safe = np.where(room > 0.0, room, 1.0)
-    exact = 0.5 * d * np.log(safe) - a * c * lam / safe - (k1 + 0.5 * k3) * v
-    shift = np.where(room > 0.0, exact, -r * kappa * theta * h)
+    tilt = 2.0 * a * c
+    finite = tilt < 1.0
+    safe = np.where(finite, tilt, 0.0)
+    exact = 0.5 * d * np.log1p(-safe) - 0.5 * safe * lam / (1.0 - safe) - (k1 + 0.5 * k3) * v
+    shift = np.where(finite, exact, -r * kappa * theta * h)
     z = draws.normal(place, 1)
     return s * np.exp(mu * h + shift + k1 * v + k2 * after + np.sqrt(k3 * (v + after)) * z), after
 
@@ -60,7 +63,8 @@ class Heston(SDE):
     rho    correlation of the two noises, from -1 to 1
 
     By default `simulate` takes the variance from its exact law and the stock given the variance, `almost_exact`: v is
-    never negative, S never NaN, E S(t) exact for any step. See the module for the formulas.
+    never negative, S never NaN, E S(t) exact (for rho > 0, at steps that are not too long). See the module
+    for the formulas.
 
     >>> import sdekit as sk
     >>> stock = sk.Heston(mu=0.05, kappa=2.0, theta=0.04, xi=0.5, rho=-0.7)
@@ -94,16 +98,20 @@ class Heston(SDE):
     def characteristic(self, u, x0, t: float):
         """E exp(i u log S(t)), for numbers u or an array of them.
 
-        In the form that does not leave the main branch of the logarithm (Albrecher, Mayer, Schoutens & Tistaert 2007).
+        In the form that does not leave the main branch of the logarithm (Albrecher, Mayer, Schoutens & Tistaert 2007),
+        with b - d = -xi^2 q / (b + d), q = iu - (iu)^2, so that it has its digits at a small xi, too.
         """
+        from scipy.special import log1p
         s0, v0 = x0
         mu, kappa, theta, xi, rho = (self.parameters[name] for name in ("mu", "kappa", "theta", "xi", "rho"))
         iu = 1j * np.asarray(u)
         b = kappa - rho * xi * iu
-        d = np.sqrt(b * b + xi**2 * (iu - iu * iu))
-        g, decay = (b - d) / (b + d), np.exp(-d * t)
-        C = kappa * theta / xi**2 * ((b - d) * t - 2.0 * np.log((1.0 - g * decay) / (1.0 - g)))
-        D = (b - d) / xi**2 * (1.0 - decay) / (1.0 - g * decay)
+        q = iu - iu * iu
+        d = np.sqrt(b * b + xi**2 * q)
+        slope, gone = -q / (b + d), -np.expm1(-d * t)
+        ratio = xi**2 * slope * gone / (2.0 * d)  # (1 - g e^{-d t}) / (1 - g) = 1 + ratio, g = (b - d) / (b + d)
+        C = kappa * theta * (slope * t - 2.0 / xi**2 * log1p(ratio))
+        D = slope * gone * (b + d) / (2.0 * d * (1.0 + ratio))
         return np.exp(C + D * v0 + iu * (np.log(s0) + mu * t))
 
     def call(self, x0, strike: float, t: float) -> float:

@@ -83,6 +83,7 @@ class Queue(MarkovProcess):
     """
 
     domain = ((0.0, np.inf),)
+    counts = True
 
     def __init__(self, arrivals: float, services: float):
         super().__init__(_queue, arrivals=arrivals, services=services)

@@ -33,9 +33,9 @@ class OrnsteinUhlenbeck(SDE):
         positive(self, "kappa", "sigma")
 
     def mean(self, x0, t):
-        """E X(t) = theta + (x0 - theta) e^{-kappa t}."""
-        theta = self.parameters["theta"]
-        return theta + (x0 - theta) * np.exp(-self.parameters["kappa"] * t)
+        """E X(t) = x0 e^{-kappa t} + theta (1 - e^{-kappa t})."""
+        past = -self.parameters["kappa"] * t
+        return x0 * np.exp(past) - self.parameters["theta"] * np.expm1(past)
 
     def variance(self, x0, t):
         """Var X(t) = sigma^2 (1 - e^{-2 kappa t}) / (2 kappa)."""

@@ -36,10 +36,11 @@ class DoubleWell(SDE):
         """The density that it tends to and keeps, at x; parameters one number each."""
         from scipy.integrate import quad
         a, b, sigma = (self.parameters[name] for name in ("a", "b", "sigma"))
-        well, lowest = (a / b) ** 0.5, -0.25 * a**2 / b
-        density = lambda y: np.exp(-2.0 * (self.potential(y) - lowest) / sigma**2)
+        well = (a / b) ** 0.5
+        # V less its least value is b (y^2 - a/b)^2 / 4, where the difference of the two would lose its digits
+        density = lambda y: np.exp(-0.5 * b * (y * y - a / b) ** 2 / sigma**2)
         width = sigma / (2 * a**0.5)  # of the well: V'' = 2 a
-        ends = [0.0, well, well + 10 * width + (10 * sigma**2 / b) ** 0.25]
+        ends = [max(0.0, well - 20 * width), well, well + 10 * width + (10 * sigma**2 / b) ** 0.25]
         normaliser = 2.0 * quad(density, ends[0], ends[-1], points=[well], epsabs=0.0, epsrel=1e-12, limit=200)[0]
         return density(x) / normaliser
 

@@ -107,6 +107,16 @@ def test_every_execution_gives_the_same_normals(pair_of):
     assert (np.abs(pair_of(rows) - exact) <= 4 * EPS * np.abs(exact)).all()
 
 
+@pytest.mark.parametrize("slot", [0, 2**30 + 1, 2**31 - 1, 2**31, 2**31 + 2, 3 * 2**30])
+def test_words_that_are_constants_of_the_compiled_code_change_nothing(slot):
+    """With them LLVM works out what the products can be: they wrap, and must not be promised not to."""
+    from sdekit.numba_engine import compiled
+    kernel = compiled(written("k0, k1, path", f"return f(k0, k1, path, 0, 0, {slot})", f=noise.block))
+    for path in (5, 2**31 + 5, 3 * 2**30, 2**32 - 1, 2**40 - 1):
+        exact = philox((path & noise.MASK, path >> 32 << 24, 0, slot), (123456789, 3987654321))
+        assert tuple(int(w) for w in kernel(123456789, 3987654321, path)) == exact
+
+
 EDGES = (0, 1, 0xFFF, 0x1000, 0x3FFFFFFF, 0x40000000, 0x7FFFFFFF, 0x80000000, 0xBFFFFFFF, 0xC0000000,
          0xFFFFEFFF, 0xFFFFF000, 0xFFFFFFFE, 0xFFFFFFFF)
 EXTREME = np.stack(np.meshgrid(EDGES, EDGES, EDGES, EDGES), axis=-1).reshape(-1, 4)

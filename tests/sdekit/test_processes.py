@@ -196,3 +196,28 @@ def test_parameters_are_those_of_the_process():
 def test_parameters_that_are_no_numbers_are_refused():
     with pytest.raises(TypeError, match=r"sigma must be a real number, or an array .*; got 'a' \(str\)"):
         sk.GeometricBrownianMotion(0.1, "a")
+
+
+SCALAR = {  # with a start and times at which it lives
+    "BrownianMotion": (sk.BrownianMotion(0.3, 0.7), 1.5),
+    "LinearDrift": (sk.LinearDrift(0.4, 0.5), 1.0),
+    "GeometricBrownianMotion": (sk.GeometricBrownianMotion(0.05, 0.4), 100.0),
+    "OrnsteinUhlenbeck": (sk.OrnsteinUhlenbeck(1.3, -0.4, 0.9), 2.0),
+    "BrownianBridge": (sk.BrownianBridge(2.0, 3.0, 0.6), 0.5),
+    "CoxIngersollRoss": (sk.CoxIngersollRoss(1.2, 0.3, 0.5), 0.4),
+    "PoissonProcess": (sk.PoissonProcess(2.5), 1.0),
+}
+
+
+@pytest.mark.parametrize("process, x0", SCALAR.values(), ids=SCALAR)
+def test_all_processes_tell_their_law_in_the_same_words(process, x0):
+    """mean, variance, covariance and law of (x0, t): one consistent law, at one time or an array of them."""
+    t = np.array([0.2, 0.9, 1.4, 2.6])
+    mean, variance, c = process.mean(x0, t), process.variance(x0, t), process.covariance(x0, t[:, None], t)
+    law = process.law(x0, t)
+    assert law.mean() == pytest.approx(mean, rel=1e-12) and law.var() == pytest.approx(variance, rel=1e-10)
+    assert np.diag(c) == pytest.approx(variance, rel=1e-13) and (c == c.T).all()
+    assert np.linalg.eigvalsh(c)[0] > 0
+    assert [process.mean(x0, s) for s in t] == pytest.approx(mean, rel=1e-15)
+    assert process.mean(x0, 0.0) == pytest.approx(x0, rel=1e-15) and process.variance(x0, 0.0) == 0.0
+    assert process.covariance(x0, 0.0, 1.0) == 0.0

@@ -1,0 +1,203 @@
+"""An equation's rates on a grid of cells: its drift f and D = G G^T at centres and faces, and what they come to.
+
+Over a face goes the mean of f on the way from centre to centre (Simpson's rule); D is taken at the centres.
+"""
+
+import math
+
+import numpy as np
+
+from sdekit.array_engine import NUMPY
+from sdekit.density.cells import Axes, centres, points
+from sdekit.density.finite_volumes import FARTHEST, Lines, Rates, decomposed, lines, rates
+from sdekit.maths import rebind
+from sdekit.sde import ODE, structure, takes
+
+WIDE, ALLOWED = 2.0, 0.01  # a cell to the width that the drift presses to; the share of the mass in wider cells
+CLOSED = 1e-12  # of the largest D: at a wall with less, nothing diffuses across
+
+
+class Generator:
+    """The rates of an equation at any time; those of the last time are kept while its coefficients stay the same.
+
+    open_walls   (cells,), whether a cell is at a wall that the process would cross, at the first time
+    """
+
+    def __init__(self, equation: ODE, axes: Axes, t: float):
+        middle = tuple(float(c[len(c) // 2]) for c in centres(axes))
+        self.equation, self.axes, self.shape = equation, axes, tuple(len(e) - 1 for e in axes)
+        self.form = structure(equation, middle if len(axes) == 2 else middle[0], t)
+        for name, value in equation.parameters.items():
+            if np.ndim(value):
+                raise ValueError(f"the parameter {name} holds {len(value)} values, one for each path, but a density "
+                                 "needs one number; solve for each value by itself")
+        self.functions = {which: rebind(getattr(equation, which), NUMPY) for which in ("drift", "diffusion")
+                          if hasattr(equation, which)}
+        self.lines: dict[tuple[int, ...], Lines] = {}
+        self.drifts: list[np.ndarray] = []
+        self.spreads: list[np.ndarray] = []
+        self.faces: list[np.ndarray] = []
+        self.known: list[Rates] = []
+        self.open_walls = self._open_walls(t)
+
+    def rates(self, t: float, mass: np.ndarray) -> list[Rates]:
+        """The families of lines and their rates at the time t; the masses tell whether the cells are too coarse."""
+        faces = [self.drift(self._faces(axis, slice(1, -1)), t)[axis] for axis in range(len(self.axes))]
+        at = points(centres(self.axes))
+        drift, spread = self.drift(at, t), self.spread(at, t)
+        before = [*self.faces, *self.drifts, *self.spreads]
+        if not before or not all(map(np.array_equal, [*faces, *drift, *spread], before)):
+            self.faces, self.drifts, self.spreads = faces, drift, spread
+            self.known, self.coarse = self._families(t), self._presses()
+        self._check_cells(mass, t)
+        return self.known
+
+    def drift(self, x: Axes, t: float) -> list[np.ndarray]:
+        """f, a list of arrays (points,)."""
+        value = self._call("drift", x, t)
+        return self._numbers("drift", (value,) if self.form.scalar else value, x, t)
+
+    def spread(self, x: Axes, t: float) -> list[np.ndarray]:
+        """D_11, or D_11, D_22, D_12: arrays (points,)."""
+        if "diffusion" not in self.functions:
+            return [np.zeros(len(x[0]))] * len(x)
+        value = self._call("diffusion", x, t)
+        rows = (value,) if self.form.scalar else value
+        if self.form.diagonal:
+            g = self._numbers("diffusion", rows, x, t)
+            return [one * one for one in g]
+        G = [self._numbers("diffusion", row, x, t) for row in rows]
+        pairs = [(row, row) for row in G] + ([(G[0], G[1])] if len(G) == 2 else [])
+        return [np.sum([g * h for g, h in zip(*pair)], axis=0) for pair in pairs]
+
+    def _call(self, which: str, x: Axes, t: float):
+        function = self.functions[which]
+        named = {k: self.equation.parameters[k] for k in takes(function) if k in self.equation.parameters}
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is reported by its place
+                return function(x[0] if self.form.scalar else x, np.float64(t), **named)
+        except (TypeError, ValueError) as error:
+            if any(words in str(error) for words in ("truth value of an array", "0-dimensional arrays")):
+                raise TypeError(f"{which} does not work on arrays of cells: {error}. Write `if` on the state as "
+                                "np.where") from error
+            raise
+
+    def _numbers(self, which: str, values: tuple, x: Axes, t: float) -> list[np.ndarray]:
+        found = []
+        for value in values:
+            array = np.broadcast_to(np.asarray(value, float), x[0].shape)
+            if not np.isfinite(array).all():
+                k = int(np.argmin(np.isfinite(array)))
+                raise ValueError(f"{which} is {array[k]} at {_place(x, k)}, t = {t:.6g}; a density needs finite "
+                                 "coefficients on the whole grid: leave that place out of it, or change the function")
+            found.append(array)
+        return found
+
+    def _families(self, t: float) -> list[Rates]:
+        """Of the diagonals, if the noises are correlated, and of the axes, which take the drift."""
+        drift, spread = self.drifts, self.spreads
+        axes = range(len(self.axes))
+        jumps: dict[tuple[int, ...], np.ndarray] = {}
+        halves = [spread[axis] / 2 for axis in axes]
+        if len(spread) == 3 and spread[2].any():
+            jumps |= self._weights(t)
+            halves = [jumps.pop(self._unit(axis), 0 * half) * self._widths(axis)**2 for axis, half in zip(axes, halves)]
+        one = np.ones(len(drift[0]))
+        return [*(rates(self._lines(offset), w, one[1:], one) for offset, w in jumps.items()),
+                *(self._along(axis, halves[axis], self.faces[axis], drift[axis]) for axis in axes)]
+
+    def _along(self, axis: int, half: np.ndarray, face: np.ndarray, centre: np.ndarray) -> Rates:
+        """The rates along an axis."""
+        along = self._lines(self._unit(axis))
+        order, padded = along.order, np.zeros(self.shape)
+        shape = tuple(n - (k == axis) for k, n in enumerate(self.shape))
+        padded[tuple(slice(0, n) for n in shape)] = face.reshape(shape)
+        f, width = centre[order], self._widths(axis)[order]
+        mean = (f[:-1] + 4 * padded.ravel()[order[:-1]] + f[1:]) / 6
+        return rates(along, half, (width[1:] + width[:-1]) / 2, width, mean, self.spreads[axis] / 2)
+
+    def _weights(self, t: float) -> dict[tuple[int, int], np.ndarray]:
+        """Of the offsets, in jumps a unit of time."""
+        widths = [np.diff(e) for e in self.axes]
+        for k, w in enumerate(widths):
+            if np.ptp(w) > 1e-9 * w.mean():
+                raise ValueError(f"the components' noises are correlated, so the cells must be equal, but those of "
+                                 f"grid[{k}] go from {w.min():.6g} to {w.max():.6g}; take grid(low, high, cells), of "
+                                 "other variables if need be")
+        h, k = (float(w[0]) for w in widths)
+        xx, yy, xy = (D / (2 * area) for D, area in zip(self.spreads, (h * h, k * k, h * k)))
+        try:
+            return decomposed(xx, xy, yy)
+        except ValueError as error:
+            cell = int(error.args[0])
+            D1, D2, D12 = (float(part[cell]) for part in self.spreads)
+            raise ValueError(
+                f"at {_place(points(centres(self.axes)), cell)}, t = {t:.6g} the noises of the two components have the "
+                f"correlation {D12 / (D1 * D2) ** 0.5:.6g}, and no jumps over up to {FARTHEST} cells of {h:.6g} x "
+                f"{k:.6g} follow it; take cells whose height is {(D2 / D1) ** 0.5:.6g} times their width, or other "
+                "variables, in which the noises have less in common") from None
+
+    def _check_cells(self, mass: np.ndarray, t: float) -> None:
+        """Raise ValueError where much of the mass is in cells wider than what the drift presses it to."""
+        for axis, ratio in enumerate(self.coarse):
+            share = float(mass[ratio > WIDE].sum())
+            if share > ALLOWED:
+                k = int(np.argmax(np.where(mass > 1e-3 * mass.max(), ratio, 0.0)))
+                f, D, dx, cells = self.drifts[axis][k], self.spreads[axis][k], self._widths(axis)[k], self.shape[axis]
+                raise ValueError(
+                    f"the cells are too coarse for the drift: at {_place(points(centres(self.axes)), k)}, t = {t:.6g} "
+                    f"the drift presses the density to a standard deviation of {dx / ratio[k]:.4g}, but the cell is "
+                    f"{dx:.4g} wide (its Peclet number |f| dx / (D/2) is {2 * abs(f) * dx / D:.4g}). {share:.0%} of "
+                    f"the mass is in cells over {WIDE:g} times as wide, and {ALLOWED:.0%} is allowed. Take "
+                    f"{math.ceil(cells * ratio[k] - 1e-6)} cells in place of {cells}"
+                    f"{f' along axis {axis}' if len(self.axes) > 1 else ''}; or, if the noise is so small that it can "
+                    "be left out, continuity()")
+
+    def _presses(self) -> list[np.ndarray]:
+        """dx / s along each axis, (cells,), s = (D / (2 |df/dx|))^{1/2} the standard deviation at which noise balances
+        a drift that falls with x; 0 where it does not fall, and where there is no noise."""
+        found = []
+        for axis, (f, D) in enumerate(zip(self.drifts, self.spreads)):
+            fall = -np.gradient(f.reshape(self.shape), centres(self.axes)[axis], axis=axis).ravel()
+            with np.errstate(divide="ignore", over="ignore"):
+                square = np.divide(2 * np.maximum(fall, 0.0), D, out=np.zeros(len(f)), where=D > 0)
+            found.append(self._widths(axis) * np.sqrt(square))
+        return found
+
+    def _open_walls(self, t: float) -> np.ndarray:
+        found = np.zeros(self.shape, bool)
+        """Whether something diffuses or drifts across; where that cannot be told, it may."""
+        top = [float(D.max()) for D in self.spread(points(centres(self.axes)), t)]
+        for axis in range(len(self.axes)):
+            for end, outward in (0, -1.0), (-1, 1.0):
+                at = self._faces(axis, [end])
+                try:
+                    f, D = self.drift(at, t)[axis], self.spread(at, t)[axis]
+                except ValueError:  # not finite there
+                    f, D = np.full((2, len(at[0])), np.inf)
+                cells = np.moveaxis(found, axis, 0)[end, ...]  # a view
+                cells |= ((D > CLOSED * top[axis]) | (outward * f > 0)).reshape(cells.shape)
+        return found.ravel()
+
+    def _faces(self, axis: int, which) -> Axes:
+        """The middles of the faces across an axis, at these of its edges."""
+        along = list(centres(self.axes))
+        along[axis] = self.axes[axis][which]
+        return points(tuple(along))
+
+    def _widths(self, axis: int) -> np.ndarray:
+        """Of all cells along an axis, (cells,)."""
+        return points(tuple(np.diff(e) for e in self.axes))[axis]
+
+    def _unit(self, axis: int) -> tuple[int, ...]:
+        return tuple(int(k == axis) for k in range(len(self.axes)))
+
+    def _lines(self, offset: tuple[int, ...]) -> Lines:
+        if offset not in self.lines:
+            self.lines[offset] = lines(self.shape, offset)
+        return self.lines[offset]
+
+
+def _place(x: Axes, k: int) -> str:
+    at = [f"{float(c[k]):.6g}" for c in x]
+    return f"x = {at[0]}" if len(at) == 1 else f"x = ({', '.join(at)})"
