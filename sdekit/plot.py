@@ -1,4 +1,4 @@
-"""Pictures of paths, of summaries, of orders and of densities. The functions take a result and return the matplotlib Axes."""
+"""Pictures of paths, summaries, orders and densities. The functions take a result and return the matplotlib Axes."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ def prepare(equation: Equation, method, x0, t, steps, paths, save, noise, origin
     probed = in_numbers(equation, tensors)
     if begin.inner is not None or isinstance(probed, MarkovProcess):
         shape = Structure(len(begin.components), int(random), True, begin.scalar)
-        if begin.inner is None:
+        if begin.inner is None and isinstance(probed, MarkovProcess):
             _try_transition(probed, begin, grid)
     else:
         assert isinstance(probed, ODE)
@@ -331,8 +331,8 @@ def prepare(equation: Equation, method, x0, t, steps, paths, save, noise, origin
     if waits and draws != "P" and not random:
         raise ValueError("an ODE has no noise between the points of the grid: track with bridge=False")
     if waits and draws == "P":
-        raise ValueError(f"{equation!r}, by {method}, is known at the points of the grid alone, and is no Brownian bridge "
-                         "between them: track with bridge=False" + ", or use method=euler_maruyama" * random)
+        raise ValueError(f"{equation!r}, by {method}, is known at the points of the grid alone, and is no Brownian "
+                         "bridge between them: track with bridge=False" + ", or use method=euler_maruyama" * random)
     save, offset = saved_times(save, grid)
     if draws == "P":
         _check_place(equation, begin, how, offset, x0)
@@ -423,15 +423,15 @@ def _span(equation: Equation, t, steps: int | None, noise) -> tuple:
     return t, steps
 
 
-def _try_transition(equation: Equation, begin: Start, grid: np.ndarray) -> None:
+def _try_transition(equation: MarkovProcess, begin: Start, grid: np.ndarray) -> None:
     """Raise TypeError or ValueError unless the transition of one path gives as many numbers as the start has."""
     place = (*np.array([[1], [2]]), np.array([0]), np.array([0]))
     x = tuple(np.array(c[:1]) for c in begin.components)
     named = {k: v[:1] if np.ndim(v) else v for k, v in equation.parameters.items()}
     try:
         with np.errstate(all="ignore"):
-            value = rebind(getattr(equation, "transition"), NUMPY)(x[0] if begin.scalar else x, np.float64(grid[0]),
-                                                                   grid[1] - grid[0], place, **named)
+            value = rebind(equation.transition, NUMPY)(x[0] if begin.scalar else x, np.float64(grid[0]),
+                                                       grid[1] - grid[0], place, **named)
     except Exception as error:
         if begin.scalar and any(w in str(error) for w in ("unpack", "not subscriptable", "out of bounds")):
             raise TypeError(f"transition takes several components, but x0 holds one number a path: {error}. A system's "

@@ -1,6 +1,7 @@
 """Grids of cells in one and two dimensions: their edges, checked; their volumes; the mass a density puts in each."""
 
 import math
+import reprlib
 from numbers import Real
 from typing import Any
 
@@ -109,8 +110,8 @@ def _masses(start, axes: Axes) -> np.ndarray:
         if start.shape != shape:
             raise ValueError(f"a start given by values has one for each cell, shape {shape}; got {start.shape}")
         return start.astype(float).ravel() * volumes(axes)
-    laws = start if isinstance(start, tuple) else (start,)
-    if all(hasattr(law, "cdf") and not hasattr(law, "cov") for law in laws):
+    laws = tuple(start) if isinstance(start, tuple | list) else (start,)
+    if laws and all(hasattr(law, "cdf") and not hasattr(law, "cov") for law in laws):
         if len(laws) != len(axes):
             raise ValueError(f"the start is of {len(laws)} law(s), but the grid has {len(axes)} dimension(s); give a "
                              "law for each, or a function of the state")
@@ -122,7 +123,7 @@ def _masses(start, axes: Axes) -> np.ndarray:
     if callable(start):
         return _quadrature(lambda x: start(x if len(x) > 1 else x[0]), axes)
     raise TypeError("the start must be a law such as scipy.stats.norm(0, 1), a pair of them, a density function of x, "
-                    f"or an array of cell values; got {start!r}")
+                    f"or an array of cell values; got {reprlib.repr(start)}. For a point give a narrow law")
 
 
 def _quadrature(density, axes: Axes) -> np.ndarray:
@@ -131,7 +132,14 @@ def _quadrature(density, axes: Axes) -> np.ndarray:
     total = np.zeros(len(volumes(axes)))
     for index in np.ndindex(*(3,) * len(axes)):
         x = points(tuple(m + NODES[k] * h for k, m, h in zip(index, middle, half)))
-        value = np.asarray(density(x), float)
+        try:
+            value = np.asarray(density(x))
+        except (TypeError, ValueError) as error:
+            many = f"{'an array' if len(axes) == 1 else 'a pair of arrays'} of {len(x[0])} points"
+            raise TypeError(f"the start does not work on {many}: {error}. It is a density in {len(axes)} dimension(s), "
+                            "of NumPy's functions; write `if` as np.where") from error
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"the start must give numbers, got {reprlib.repr(value)}")
         if value.ndim and value.shape != x[0].shape:
             raise ValueError(f"the start must give one number for each point, {x[0].shape}; got {value.shape}")
         total = total + math.prod(float(WEIGHTS[k]) / 2 for k in index) * value

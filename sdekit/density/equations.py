@@ -16,6 +16,7 @@ what `probability_flow` asks for.
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,9 @@ class Density:
         Returns an array of the shape of x. Raises ValueError for a time before the first or after the last saved one.
         """
         place = self._state(x)
-        inside = np.logical_and.reduce([(e[0] <= c) & (c <= e[-1]) for c, e in zip(place, self._axes)])
+        outside = np.logical_or.reduce([(c < e[0]) | (e[-1] < c) for c, e in zip(place, self._axes)])
         value = self._in_time(t, lambda k: _between(place, centres(self._axes), self.density[k]))
-        return np.where(inside, value, 0.0)[()]
+        return np.where(outside, 0.0, value)[()]
 
     def score(self, x, t: float | None = None):
         """grad log p(x, t) by differences of log p, straight lines between them and between the saved times.
@@ -107,7 +108,8 @@ class Density:
         x   a number or an array, of any shape; in two dimensions a pair of them, and then a pair is returned
 
         Exact for a Gaussian on equal cells but for the error of p itself. Where p < 10^-12 of its largest value it is
-        0. For `reverse` and `probability_flow`, run with backend="numpy"; save many times. Raises as `at`.
+        0; off the grid it is what it is at the wall. For `reverse` and `probability_flow`, run with backend="numpy";
+        save many times. Raises as `at`.
         """
         place = self._state(x)
         parts = tuple(self._in_time(t, lambda k, i=i: self._slope(place, k, i))[()] for i in range(len(place)))
@@ -144,6 +146,8 @@ class Density:
 
     def _in_time(self, t: float | None, value: Callable[[int], np.ndarray]) -> np.ndarray:
         t = float(self.t[-1]) if t is None else t
+        if not isinstance(t, Real):
+            raise TypeError(f"t must be one time, a number, got {t!r}; call once for each time")
         near = 1e-9 * max(1.0, abs(self.t[-1]))
         if not self.t[0] - near <= t <= self.t[-1] + near:
             raise ValueError(f"the density is known from t = {self.t[0]} to {self.t[-1]}, not at t = {t}; solve to a "

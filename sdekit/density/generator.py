@@ -26,7 +26,14 @@ class Generator:
     def __init__(self, equation: ODE, axes: Axes, t: float):
         middle = tuple(float(c[len(c) // 2]) for c in centres(axes))
         self.equation, self.axes, self.shape = equation, axes, tuple(len(e) - 1 for e in axes)
-        self.form = structure(equation, middle if len(axes) == 2 else middle[0], t)
+        x0 = middle if len(axes) == 2 else middle[0]
+        try:
+            self.form = structure(equation, x0, t)
+        except (TypeError, ValueError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            state = "a number" if len(axes) == 1 else "a pair"
+            raise kind(f"the grid has {len(axes)} dimension(s), so the state is {state}, "
+                       f"here x0 = {x0}, the grid's middle: {error}") from error
         for name, value in equation.parameters.items():
             if np.ndim(value):
                 raise ValueError(f"the parameter {name} holds {len(value)} values, one for each path, but a density "

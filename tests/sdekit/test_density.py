@@ -363,7 +363,7 @@ def test_values_and_scores_of_a_gaussian():
     x = np.array([[-2.0, 0.3], [1.1, 5.0]])
     np.testing.assert_allclose(p.at(x), norm.pdf(x), atol=2e-4)
     np.testing.assert_allclose(p.score(x[0], 0.3), -x[0], atol=2e-3)
-    assert p.at(7.0) == p.at(-6.1, 0.2) == 0.0
+    assert p.at(7.0) == p.at(-6.1, 0.2) == 0.0 and np.isnan(p.at(np.nan))
     assert isinstance(p.score(0.5, 0.0), float)
     q = fokker_planck(ou, norm(1.0, 0.5), grid(-6, 6, 240), 1.0, 50, save=3)
     assert q.at(0.7, 0.125) == pytest.approx((3 * q.at(0.7, 0.0) + q.at(0.7, 0.5)) / 4, rel=1e-12)
@@ -384,7 +384,7 @@ def test_starts_that_are_the_same_give_the_same_masses():
     a, b = norm(0.2, 0.7), norm(1.0, 0.8)
     pair = masses((a, b), axes)
     joint = multivariate_normal([0.2, 1.0], np.diag([0.49, 0.64]))
-    for start in (joint, lambda x: a.pdf(x[0]) * b.pdf(x[1]), pair.reshape(100, 50) / 0.02):
+    for start in ([a, b], joint, lambda x: a.pdf(x[0]) * b.pdf(x[1]), pair.reshape(100, 50) / 0.02):
         np.testing.assert_allclose(masses(start, axes), pair, atol=1e-8)
     cut = masses(norm(), (grid(-3.5, 3.5, 10),))  # 0.05% of it is off the grid
     assert cut.sum() == pytest.approx(1.0, rel=1e-14)
@@ -425,7 +425,20 @@ REFUSED = {
     "negative": (lambda: masses(lambda x: 0.5 - x, (grid(-1, 1, 40),)), ValueError, "negative in 10 cells, the lowest"),
     "values": (lambda: masses(np.ones(39), (grid(-1, 1, 40),)), ValueError, r"shape \(40,\); got \(39,\)"),
     "one law": (lambda: masses(norm(), PLANE), ValueError, "a law for each"),
-    "a number": (lambda: masses(1.0, (grid(-1, 1, 40),)), TypeError, "a law such as"),
+    "a number": (lambda: masses(1.0, (grid(-1, 1, 40),)), TypeError, r"got 1.0\. For a point give a"),
+    "numbers": (lambda: masses([0.025] * 40, (grid(-1, 1, 40),)), TypeError, r"got \[(0.025, ){6}\.\.\.\]\. For"),
+    "no array": (lambda: masses(lambda x: 1.0 if x > 0 else 0.0, (grid(-1, 1, 40),)), TypeError,
+                 "not work on an array of 40 points: The truth .* np.where"),
+    "two arguments": (lambda: masses(lambda x, y: 1.0, PLANE), TypeError, "pair of arrays of 900 .* argument: 'y'"),
+    "plane on a line": (lambda: masses(Gaussian([0.0, 0.0], 1.0), PLANE[:1]), TypeError, "density in 1 dimension"),
+    "nothing": (lambda: masses(lambda x: None, PLANE[:1]), TypeError, "must give numbers, got array.None"),
+    "complex": (lambda: masses(lambda x: norm.pdf(x) + 0j, PLANE[:1]), TypeError, "must give numbers"),
+    "pair of states": (lambda: continuity(lambda x, t: (x[1], x[0]), norm(), PLANE[0], 1.0, 1), TypeError,
+                       r"grid has 1 dimension\(s\), so the state is a number, here x0 = .*several components"),
+    "one state": (lambda: continuity(lambda x, t: 1.0, PAIR, PLANE, 1.0, 1), ValueError,
+                  r"grid has 2 dimension\(s\), so the state is a pair, .* a tuple of 2, got float 1.0"),
+    "times": (lambda: fokker_planck(WELL, norm(0, 0.5), grid(-4, 4, 50), 1.0, 5).at(0.0, np.array([0.0, 1.0])),
+              TypeError, r"one time, a number, got array\(\[0., 1.\]\)"),
     "infinite": (lambda: fokker_planck(sk.SDE(lambda x, t: 1 / x, lambda x, t: 1.0), norm(), grid(-6, 6, 48), 1.0, 10),
                  ValueError, "drift is (-?inf|nan) at x = 0, t = 0.05; a density needs finite"),
     "three": (lambda: continuity(lambda x, t: x, norm(), (grid(-1, 1, 9),) * 3, 1.0, 1), ValueError, "one or two"),

@@ -168,5 +168,5 @@ def test_what_is_no_count_is_refused(call, message):
 
 
 def test_a_queue_of_half_a_customer_is_refused():
-    with pytest.raises(ValueError, match="counts something and must be whole, got 0.5"):
+    with pytest.raises(ValueError, match=r"counts something and must be whole, got 0\.5"):
         sk.simulate(sk.Queue(1.0, 2.0), np.array([1.0, 0.5]), steps=3, seed=1)
