@@ -68,11 +68,10 @@ def poisson(place, mean, k):
 def _gamma(place, a, k):
     """a >= 1; in loops for one path, else by `_gammas`."""
     if isinstance(place[2], int):
-        slot = GAMMA
-        value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
-        while not good:
-            slot = slot + 2
+        slot, value, good = GAMMA, 0.0, False
+        while not good:  # written once: it is long code where it is compiled
             value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
+            slot = slot + 2
         return value
     return _gammas(place, a, k)
 
@@ -88,11 +87,10 @@ def _inverted(place, mean, k):
 
 
 def _rejected(place, mean, k):
-    slot = POISSON
-    value, good = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), mean)
+    slot, value, good = POISSON, 0.0, False
     while not good:
-        slot = slot + 2
         value, good = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), mean)
+        slot = slot + 2
     return value
 
 

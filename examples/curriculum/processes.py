@@ -149,8 +149,12 @@ def reversal(figure: Figure) -> list[Number]:
         numbers += [claim(f"{name}: the reversed SDE ends in the starting law", f"two samples, p = {p:.3f}", p > 1e-4),
                     claim(f"{name}: the flow does too", f"two samples, p = {q:.3f}", q > 1e-4)]
     exact, error = float(np.exp(GBM_MEAN + GBM_SD**2 / 2)), flow.std() / n**0.5  # of the last case
-    flat = sk.integrate(lambda x, s: -(0.1 * x - 0.08 * x * x * score(x, T - s)), xT, t=T, steps=100, save="final",
+    flat = sk.integrate(lambda x, s: -(0.1 * x - 0.08 * x * x * score(x, 1.0 - s)), xT, t=1.0, steps=100, save="final",
                         backend="numpy").final.mean()
+    sde, mixed, T, *_ = cases["mixture"]
+    found = sk.convergence(sk.reverse(sde, mixed, T), 0.4, T, steps=(32, 64, 128, 256), paths=1000, seed=14)
+    numbers.append(near("mixture: strong order of Euler-Maruyama on the reversed SDE, whose noise is additive", 1.0,
+                        found.order(sk.euler_maruyama).estimate, 0.15, 3))
     return [*numbers, near("geometric: mean at the end of the flow", exact, flow.mean(), K * error, 4),
             claim("without div D, which the courses leave out, the flow would end elsewhere",
                   f"its mean is {flat:.4g}", abs(flat - exact) > 10 * error)]
