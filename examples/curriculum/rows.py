@@ -20,7 +20,7 @@ class Number:
 def near(what: str, asked: float, got: float, within: float, digits: int = 6) -> Number:
     """|got - asked| <= within; `within` is rounding, or K standard errors of what was simulated."""
     held = bool(abs(got - asked) <= within)
-    return Number(what, f"{asked:.{digits}g}", f"{got:.{digits}g} (allowed ± {within:.1g})", held)
+    return Number(what, f"{asked:.{digits}g}", f"{got:.{digits}g} (allowed ± {within:.2g})", held)
 
 
 def claim(what: str, got: str, held: bool) -> Number:

@@ -234,6 +234,15 @@ def test_second_order_in_time(name):
     assert 1.75 < order(errors, 1 / np.array(steps)) < 3.0, errors
 
 
+@pytest.mark.parametrize("cells", [400, 800])
+def test_what_the_fitted_drift_adds_to_the_variance(cells):
+    """f^2 dx^2 t / (3 D) to first order in z^2: the next term of z/2 coth z/2 - 1 = z^2/12 - z^4/720 is below 2%."""
+    p = fokker_planck(sk.BrownianMotion(1.0, 0.1**0.5), norm(-3.0, 0.5), grid(-10, 10, cells), 4.0, 100, save=2)
+    dx = 20 / cells
+    np.testing.assert_allclose(p.mean(), [-3.0, 1.0], atol=1e-9)
+    np.testing.assert_allclose(np.diff(p.var()) - 0.4, 4 * dx**2 / (3 * 0.1), rtol=0.02)
+
+
 def test_the_time_at_which_the_coefficients_are_taken():
     """E X = int 2 cos 4s ds for dX = 2 cos(4t) dt + dW from t = 0.5: linear in p, and the middle of each step."""
     sde = sk.SDE(lambda x, t: 2 * np.cos(4 * t) + 0 * x, lambda x, t: 1.0)
@@ -393,7 +402,7 @@ def test_starts_that_are_the_same_give_the_same_masses():
 
 
 def test_a_time_between_the_steps_is_a_step_aside():
-    args = WELL, norm(0.0, 0.5), grid(-4, 4, 100)
+    args = TIME["in time"], norm(0.0, 0.5), grid(-6, 6, 100)
     p = fokker_planck(*args, 1.0, 4, save=[0.0, 0.3, 0.5, 1.0])
     q = fokker_planck(*args, np.array([0.0, 0.25, 0.3]), save="final")
     assert p.t.tolist() == [0.0, 0.3, 0.5, 1.0]
@@ -411,6 +420,8 @@ def test_no_warning_of_a_wall_that_is_never_crossed():
         continuity(lambda x, t: 1.0 + 0 * x, uniform(0.0, 1.0), grid(0.0, 4.0, 80), 0.5, 20)  # away from the wall
     with pytest.warns(RuntimeWarning, match=r"0\.51 of the mass is in the cells at the walls at t = 0\.5"):
         continuity(lambda x, t: -1.0 + 0 * x, uniform(0.0, 1.0), grid(0.0, 4.0, 400), 0.5, 20)
+    with pytest.warns(RuntimeWarning, match="7e-06 of the mass"):
+        fokker_planck(sk.BrownianMotion(), norm(0.0, 0.5), grid(-5, 5, 100), 1.0, 10)
 
 
 PLANE = (grid(-5, 5, 30), grid(-5, 5, 30))
