@@ -136,10 +136,10 @@ def _choose(sde: SDE | MarkovProcess, method: Method | None, given: bool, how: E
     if method is exact and own is not None and sde.transition_exact:
         method = own
     if method in (exact, exact_draws, almost_exact) and method is not own:
-        raise ValueError(f"{sde!r} has no {'exact ' if method is not almost_exact else ''}transition of its own; use "
+        raise ValueError(f"{sde!r} has no {'' if method is almost_exact else 'exact '}transition; use "
                          f"method={own or euler_maruyama}")
     if method is own and given and not sde.transition_pathwise:
-        raise ValueError(f"the transition of {sde!r} follows the law, not a given path; with noise= use "
+        raise ValueError(f"the {'exact ' * sde.transition_exact}transition of {sde!r} follows the law, not a given path; with noise= use "
                          "method=euler_maruyama")
     return method
 
