@@ -67,7 +67,7 @@ def _command(process, starts: dict[str, float], parameters: dict[str, float], en
         _run(lambda: process(**made), (first, *others) if others else first, **given)
 
     options: dict[str, tuple[Any, Any]] = {name: (float, value) for name, value in {**starts, **parameters}.items()}
-    options |= {"end": (End, end), "steps": (Steps, steps), "paths": (Count, 1000), "seed": (Seed, None),
+    options |= {"until": (End, end), "steps": (Steps, steps), "paths": (Count, 1000), "seed": (Seed, None),
                 "save": (Save, None), "method": (Named, None), "rtol": (Relative, None), "plot": (Plot, None),
                 "out": (Out, None)}
     keyword = Parameter.POSITIONAL_OR_KEYWORD
@@ -83,14 +83,14 @@ for _name, _about in PROCESSES.items():
     simulate.command(_name)(_command(*_about))
 
 
-def _run(process, x0, end, steps, paths, seed, save, method, rtol, plot, out) -> None:
+def _run(process, x0, until, steps, paths, seed, save, method, rtol, plot, out) -> None:
     if plot and plot.suffix not in (".png", ".pdf", ".svg", ".jpg"):
         _fail(f"--plot must be a file name ending in .png, .pdf, .svg or .jpg, got {str(plot)!r}")
     start = time.perf_counter()
     try:
         for file in filter(None, (plot, out)):
             file.parent.mkdir(parents=True, exist_ok=True)
-        result = sk.simulate(process(), x0, end, steps, paths, seed=seed, save="all" if save is None else save,
+        result = sk.simulate(process(), x0, until, steps, paths, seed=seed, save="all" if save is None else save,
                              method=_method(method), rtol=rtol)
     except (TypeError, ValueError, MemoryError, FloatingPointError, OSError) as error:
         _fail(error)

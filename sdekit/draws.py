@@ -11,7 +11,8 @@ same number as sdekit.normals, uniforms, exponentials, gammas or poissons have f
     | poisson(place, m, k)  | poissons(seed, stream, path, step, mean=m)[..., k]   |
 
 Two draws of one law in one step need two k; different laws are independent at the same k. Each works on arrays, on
-tensors and, compiled, on numbers. A rejection goes on for each path alone: no value depends on the others.
+tensors and, compiled, on numbers. A rejection goes on for each path alone: no value depends on the others. A shape
+that is not > 0, or a mean that is not >= 0, gives NaN, which the engines report with its path and step.
 """
 
 import numpy as np
@@ -29,6 +30,8 @@ from sdekit.variates import (
     marsaglia_tsang,
     ptrs,
 )
+
+ATTEMPTS = 1000  # twice how many a rejection makes: less than one in 10^500 of those that can succeed needs more
 
 
 def normal(place, k):
@@ -54,25 +57,26 @@ def gamma(place, shape, k):
     g = _gamma(place, a, k)
     if np.any(shape < 1.0):
         g = np.where(shape < 1.0, g * np.exp(ln(_uniform(place, k, BOOST)) / shape), g)
-    return g
+    return np.where(shape > 0.0, g, np.nan)
 
 
 def poisson(place, mean, k):
     """N of P(N = n) = e^{-mean} mean^n / n!, a whole float; mean from 0 to 1e15. By inversion below 10, then Hormann
     1993 (PTRS)."""
     if isinstance(place[2], int):
-        return _inverted(place, mean, k) if mean < PTRS_FROM else _rejected(place, mean, k)
+        n = _inverted(place, mean, k) if mean < PTRS_FROM else _rejected(place, mean, k)
+        return n if mean >= 0.0 else np.nan
     return _poissons(place, mean, k)
 
 
 def _gamma(place, a, k):
     """a >= 1; in loops for one path, else by `_gammas`."""
     if isinstance(place[2], int):
-        slot, value, good = GAMMA, 0.0, False
-        while not good:  # written once: it is long code where it is compiled
+        slot, value, good = GAMMA, np.nan, False
+        while not good and slot < GAMMA + ATTEMPTS:  # written once: it is long code where it is compiled
             value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
             slot = slot + 2
-        return value
+        return value if good else np.nan
     return _gammas(place, a, k)
 
 
@@ -87,22 +91,23 @@ def _inverted(place, mean, k):
 
 
 def _rejected(place, mean, k):
-    slot, value, good = POISSON, 0.0, False
-    while not good:
+    slot, value, good = POISSON, np.nan, False
+    while not good and slot < POISSON + ATTEMPTS:
         value, good = ptrs(_uniform(place, k, slot), _uniform(place, k, slot + 1), mean)
         slot = slot + 2
-    return value
+    return value if good else np.nan
 
 
 def _many_gammas(place, a, k):
     slot = GAMMA
     value, good = marsaglia_tsang(_normal(place, k, slot), _uniform(place, k, slot + 1), a)
     a, left = a + 0.0 * value, np.where(np.logical_not(good))[0]
-    while len(left):
+    while len(left) and slot + 2 < GAMMA + ATTEMPTS:
         slot = slot + 2
         part = _of(place, left)
         value[left], good = marsaglia_tsang(_normal(part, k, slot), _uniform(part, k, slot + 1), a[left])
         left = left[np.logical_not(good)]
+    value[left] = np.nan
     return value
 
 
@@ -119,11 +124,12 @@ def _many_poissons(place, mean, k):
         total[left] = total[left] + term[left]
         left = left[(u[left] > total[left]) & (term[left] > 2.0**-60)]
     slot, left = POISSON, np.where(np.logical_not(small))[0]
-    while len(left):
+    while len(left) and slot < POISSON + ATTEMPTS:
         part = _of(place, left)
         n[left], good = ptrs(_uniform(part, k, slot), _uniform(part, k, slot + 1), mean[left])
         slot, left = slot + 2, left[np.logical_not(good)]
-    return n
+    n[left] = np.nan
+    return np.where(mean >= 0.0, n, np.nan)
 
 
 def _of(place, left):

@@ -139,8 +139,8 @@ def _choose(sde: SDE | MarkovProcess, method: Method | None, given: bool, how: E
         raise ValueError(f"{sde!r} has no {'' if method is almost_exact else 'exact '}transition; use "
                          f"method={own or euler_maruyama}")
     if method is own and given and not sde.transition_pathwise:
-        raise ValueError(f"the {'exact ' * sde.transition_exact}transition of {sde!r} follows the law, not a given path; with noise= use "
-                         "method=euler_maruyama")
+        raise ValueError(f"the {'exact ' * sde.transition_exact}transition of {sde!r} follows the law, not a given "
+                         "path; with noise= use method=euler_maruyama")
     return method
 
 

@@ -238,6 +238,10 @@ class Work:
         end = float(t)
         if steps is None:
             steps = max(1, round((end - grid[-1]) / (grid[-1] - grid[-2])))
+        unit = getattr(self.equation, "unit", None)
+        if unit and (abs(end - grid[-1] - steps * unit) > 1e-9 * unit * steps):
+            raise ValueError(f"{self.equation!r} makes one move in each {unit:g} of time: extend it by whole moves, "
+                             f"and leave steps out; got t={t!r}, steps={steps}")
         more = time_grid((float(grid[-1]), end), steps)[1:]
         every = len(run.save) > 1 and (np.diff(run.save) == 1).all() and not run.offset.any()
         save = np.append(run.save, run.steps + (np.arange(steps) + 1 if every else np.array([steps])))

@@ -49,7 +49,9 @@ def kl(p: Gaussian, q: Gaussian) -> float:
         return math.inf
     mu, s = pair
     excess = (s - 1.0) * (s + 1.0)
-    return float(0.5 * (mu**2 + np.maximum(excess - np.log1p(excess), 0.0)).sum())
+    with np.errstate(divide="ignore"):  # near 1 the one, far from it the other has its digits
+        logs = np.where(np.abs(excess) < 0.5, np.log1p(np.maximum(excess, -0.5)), 2.0 * np.log(s))
+    return float(0.5 * (mu**2 + np.maximum(excess - logs, 0.0)).sum())
 
 
 def hellinger(p: Gaussian, q: Gaussian) -> float:

@@ -55,12 +55,16 @@ class Finite:
         return float(self.p @ (self.x - self.mean) ** 2)
 
     def cdf(self, x):
-        """P(X <= x), of the shape of x."""
-        return np.append(0.0, self._totals)[np.searchsorted(self.x, x, "right")]
+        """P(X <= x), of the shape of x; NaN for NaN."""
+        x = np.asarray(x, float)
+        return np.where(np.isnan(x), np.nan, np.append(0.0, self._totals)[np.searchsorted(self.x, x, "right")])[()]
 
     def ppf(self, u):
-        """The least x with P(X <= x) >= u, of the shape of u in (0, 1)."""
-        return self.x[np.searchsorted(self._totals, u)]
+        """The least x with P(X <= x) >= u, of the shape of u; the largest of all for u = 1, NaN outside [0, 1]."""
+        u = np.asarray(u, float)
+        found = self.x[np.minimum(np.searchsorted(self._totals, u), len(self.x) - 1)]
+        found = np.where(u == 1.0, self.x[np.flatnonzero(self.p)[-1]], found)
+        return np.where((u >= 0.0) & (u <= 1.0), found, np.nan)[()]
 
     @property
     def _totals(self) -> np.ndarray:

@@ -17,6 +17,7 @@ PROCESSES = {
     "gbm": (lambda: sk.GeometricBrownianMotion(0.2, 0.5), ("--x0", 1.0, "--mu", 0.2, "--sigma", 0.5)),
     "ou": (lambda: sk.OrnsteinUhlenbeck(2.0, 0.2, 0.5), ("--x0", 1.0, "--kappa", 2, "--theta", 0.2, "--sigma", 0.5)),
     "cir": (lambda: sk.CoxIngersollRoss(2.0, 0.2, 0.5), ("--x0", 1.0, "--kappa", 2, "--theta", 0.2, "--sigma", 0.5)),
+    "bridge": (lambda: sk.BrownianBridge(0.2, 2.0, 0.5), ("--x0", 1.0, "--end", 0.2, "--horizon", 2, "--sigma", 0.5)),
     "double-well": (lambda: sk.DoubleWell(1.0, 2.0, 0.5), ("--x0", 1.0, "--b", 2.0)),
 }
 SMALL = ("--steps", 20, "--paths", 50, "--seed", 3, "-T", 2)
@@ -82,7 +83,7 @@ def test_the_numbers_printed_are_those_of_the_paths(name):
 @every_process
 def test_the_picture_is_not_empty(name, tmp_path):
     plot = tmp_path / "deep" / "fan.png"
-    result = run(name, *SMALL, "--plot", plot)
+    result = run(name, *PROCESSES[name][1], *SMALL, "--plot", plot)
     assert result.exit_code == 0 and f"wrote {plot}" in result.stdout
     assert plt.imread(plot).std() > 0.01
 

@@ -72,3 +72,23 @@ def test_a_shape_and_a_mean_may_be_one_number_for_all_paths():
     for p in (0.5, 3.0, 2000.0):
         assert close(draws.gamma(place, p, 0), sk.gammas(*names_, shape=p)[:, 0, 0], "gamma")
         assert close(draws.poisson(place, p, 0), sk.poissons(*names_, mean=p)[:, 0, 0], "poisson")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("bad", [-3.0, -0.5, 0.0])
+def test_a_shape_or_a_mean_that_is_none_gives_nan_and_ends(backend, bad):
+    if backend == "torch":
+        pytest.importorskip("torch")
+    kinds = {"gamma": lambda x, t, h, place, bad: x + draws.gamma(place, bad, 0),
+             "poisson": lambda x, t, h, place, bad: x + draws.poisson(place, np.sqrt(bad - 0.1), 0),
+             "negative": lambda x, t, h, place, bad: x + draws.poisson(place, bad - 0.1, 0)}
+    for transition in kinds.values():
+        process = sk.MarkovProcess(transition, bad=np.array([2.0, bad, 3.0]))
+        with pytest.raises(FloatingPointError, match="path 1 is not finite"):
+            sk.simulate(process, 0.0, steps=2, seed=1, backend=backend)
+
+
+def test_they_end_where_they_are_compiled_too():
+    process = sk.MarkovProcess(lambda x, t, h, place, bad: x + draws.poisson(place, bad, 0), bad=np.array([20.0, -1.0]))
+    with pytest.raises(FloatingPointError, match="path 1 is not finite"):
+        sk.simulate(process, 0.0, steps=2, seed=1, backend="numba")

@@ -670,3 +670,9 @@ P2, P3 = Gaussian([0.0, 0.0], 1.0), Gaussian(np.zeros(3), 1.0)
 def test_what_is_refused(ask, error, says):
     with pytest.raises(error, match=says):
         ask()
+
+
+@pytest.mark.parametrize("v", [1e-30, 1e-20, 1e-14, 1e-10, 0.3, 0.49, 0.51, 0.99, 1.0, 1.49, 1.51, 1e10])
+def test_kl_of_a_narrow_law_has_its_digits(v):
+    exact = (v - 1.0 - math.log(v)) / 2.0
+    assert kl(Gaussian(0.0, v), Gaussian(0.0, 1.0)) == pytest.approx(exact, rel=1e-12, abs=EPS)

@@ -341,3 +341,18 @@ def test_a_finite_law_draws_itself():
 def test_bad_input_is_told(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_walk_goes_on_by_whole_moves():
+    walk = CoinWalk(0.5)
+    paths = sk.simulate(walk, 0, steps=4, paths=3, seed=1)
+    assert (paths.extend(6.0).x == sk.simulate(walk, 0, steps=6, paths=3, seed=1).x).all()
+    for t, steps in ((6.5, None), (8.0, 2)):
+        with pytest.raises(ValueError, match="makes one move in each 1 of time: extend it by whole moves"):
+            paths.extend(t, steps)
+
+
+def test_a_finite_law_answers_what_is_no_number_or_no_probability():
+    law = CoinWalk(0.5).law(0, 100)
+    assert np.isnan(law.cdf(np.nan)) and np.isnan(law.ppf([np.nan, -0.1, 1.5])).all()
+    assert law.ppf(1.0) == 100.0 and law.cdf(100.0) == 1.0
