@@ -48,6 +48,12 @@ class Chain(MarkovProcess):
         vars(self).update(P=P, states=names)
         super().__init__(_lookup(P))
 
+    def __getstate__(self):
+        return {"P": self.P, "states": self.states}
+
+    def __setstate__(self, state) -> None:
+        Chain.__init__(self, state["P"], state["states"])
+
     def __repr__(self) -> str:
         return f"Chain({len(self.P)} states)"
 

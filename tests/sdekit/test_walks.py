@@ -1,5 +1,6 @@
 """Walks: exact laws against closed forms, enumeration and 30 digits; simulated ones against the exact laws."""
 
+import pickle
 from itertools import pairwise, product
 
 import mpmath as mp
@@ -356,3 +357,11 @@ def test_a_finite_law_answers_what_is_no_number_or_no_probability():
     law = CoinWalk(0.5).law(0, 100)
     assert np.isnan(law.cdf(np.nan)) and np.isnan(law.ppf([np.nan, -0.1, 1.5])).all()
     assert law.ppf(1.0) == 100.0 and law.cdf(100.0) == 1.0
+
+
+def test_a_chain_can_be_pickled():
+    clock = mutation_clock()
+    again = pickle.loads(pickle.dumps(clock))
+    assert again.states == clock.states and (again.P == clock.P).all()
+    paths = [sk.simulate(chain, 0, steps=5, paths=4, seed=2).x for chain in (clock, again)]
+    assert (paths[0] == paths[1]).all()
