@@ -1,21 +1,25 @@
-"""What densities cost: `python benchmarks/density.py` solves each case below and prints a table; --quick takes a
-quarter of the cells along each axis.
+"""What densities cost: `python benchmarks/density.py` solves each case below, prints the table and writes
+benchmarks/results/density.md; --quick takes a quarter of the cells along each axis, and writes no file.
 
 Seconds are the median of --rounds; "error" is sum |p - exact| over the cells at the end, where the law is known.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.linalg import expm, solve_continuous_lyapunov
 from scipy.stats import multivariate_normal, norm
+from table import THREADS, processor
 
 import sdekit as sk
 from sdekit.density import Density, fokker_planck, grid
 
+RESULTS = Path(__file__).parent / "results" / "density.md"
 A, STEPS = np.array([[-1.0, 0.5], [-0.8, -0.6]]), 100
 MEAN, COV = np.array([1.0, -0.5]), np.array([[0.25, 0.05], [0.05, 0.3]])
 
@@ -67,11 +71,18 @@ CASES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Solve, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    print("| case | cells | steps | seconds | 1 - mass | least density | error |\n| --- " + "| --- " * 6 + "|")
+    before = os.getloadavg()[0]
+    text = (f"# Densities in the plane\n\nThe Fokker-Planck equation to t = 1 on {THREADS} processors, {processor()}, "
+            f"load before {before:.1f}; median of {options.rounds} rounds (least to most). \"error\" is sum "
+            "|p - exact| over the cells at the end, where the law is known. Command: "
+            "`python benchmarks/density.py`.\n\n"
+            "| case | cells | steps | seconds | 1 - mass | least density | error |\n| --- " + "| --- " * 6 + "|\n")
+    print(text, end="")
     for case in CASES:
         n = case.cells // 4 if options.quick else case.cells
         edges = grid(-case.width, case.width, n)
@@ -84,8 +95,12 @@ def main() -> None:
         error = ""
         if case.exact is not None:
             error = f"{np.abs(p.density[-1] - case.exact(p)).sum() * (2 * case.width / n) ** 2:.1e}"
-        print(f"| {case.name} | {n} x {n} | {STEPS} | {np.median(seconds):.1f} ({min(seconds):.1f} to "
-              f"{max(seconds):.1f}) | {1 - p.mass[-1]:.0e} | {p.density.min():.0e} | {error} |")
+        line = (f"| {case.name} | {n} x {n} | {STEPS} | {np.median(seconds):.1f} ({min(seconds):.1f} to "
+                f"{max(seconds):.1f}) | {1 - p.mass[-1]:.0e} | {p.density.min():.0e} | {error} |\n")
+        print(line, end="", flush=True)
+        text += line
+    if not options.quick:
+        RESULTS.write_text(text)
 
 
 if __name__ == "__main__":

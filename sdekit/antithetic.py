@@ -37,13 +37,30 @@ def antithetic(sde: SDE) -> SDE:
     if sde.transition is not None and sde.transition_draws == "P":
         raise ValueError(f"the steps of {sde!r} are not drawn from normals, so there is no -W; simulate it without "
                          "pairs, or give its drift and diffusion: SDE(drift, diffusion, ...)")
-    kind = Stratonovich if sde.calculus == "stratonovich" else SDE
     names = tuple(sde.parameters)
+    kind = _MirroredStratonovich if sde.calculus == "stratonovich" else _Mirrored
     other = kind(sde.drift, _diffusion(sde.diffusion, names), **sde.parameters)
+    vars(other).update(mirrors=sde)
     if sde.transition is not None:
         vars(other).update(transition=_transition(sde.transition, names), logarithmic=sde.logarithmic,
                            transition_pathwise=sde.transition_pathwise)
     return other
+
+
+class _Mirrored(SDE):
+    """An SDE on -W. Its diffusion was written at run time, so it is pickled as what it mirrors."""
+
+    mirrors: SDE
+
+    def __reduce__(self):
+        return antithetic, (self.mirrors,)
+
+    def __repr__(self) -> str:
+        return f"antithetic({self.mirrors!r})"
+
+
+class _MirroredStratonovich(_Mirrored, Stratonovich):
+    """The same in the sense of Stratonovich."""
 
 
 # Made once for each function, so that kernels that were compiled for it serve again.

@@ -131,7 +131,8 @@ def _no_drift(x, t, p):
 
 def _call(function: Callable, names: tuple[str, ...], scalar: bool, arguments: str) -> Callable:
     """(arguments, p) -> function(arguments, its parameters by name), a bare number's x[0] taken out and put back."""
-    named = [f"{k}=p[{names.index(k)}]" for k in takes(function, arguments.count(",") + 1) if k in names]
+    place = {k: i for i, k in enumerate(names)}
+    named = [f"{k}=p[{place[k]}]" for k in takes(function, arguments.count(",") + 1) if k in place]
     given = arguments.replace("x", "x[0]").replace(", z", ", z[0]") if scalar else arguments
     body = f"user({', '.join([given, *named])})"
     return written(f"{arguments}, p", f"return ({body},)" if scalar else f"return {body}", user=function)

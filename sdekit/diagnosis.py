@@ -33,6 +33,7 @@ import numpy as np
 from sdekit.inputs import start, time_grid
 from sdekit.kinds import EPS, SAME, TIMES, around, fits, function, noise_kind, scales, slopes
 from sdekit.langevin import baoab
+from sdekit.markov import MarkovProcess
 from sdekit.methods import Method, almost_exact, euler_maruyama, own_method
 from sdekit.milstein import milstein, milstein_stratonovich
 from sdekit.noise import normals
@@ -126,6 +127,9 @@ def diagnose(sde: SDE, x0, t: Any = 1.0) -> Diagnosis:
     time      homogeneous
     ...
     """
+    if isinstance(sde, MarkovProcess):
+        raise TypeError(f"diagnose chooses a method for an SDE, and {sde!r} needs none: its own transition is the law "
+                        "of a step; leave method out in simulate")
     if not isinstance(sde, SDE):
         raise TypeError(f"diagnose needs an SDE, got {sde!r}; an ODE has no noise to choose a method for")
     sde, grid = in_numbers(sde, []), time_grid(t, None if np.size(t) > 2 else 1)

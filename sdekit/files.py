@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from sdekit import noise, processes
+from sdekit import noise, processes, walks
 from sdekit.brownian import Brownian
 from sdekit.named import named
 from sdekit.paths import Paths
@@ -31,10 +31,11 @@ def save(paths: Paths, file: Path) -> Path:
     record: dict[str, Any] = {"format": FORMAT}
     work = paths.source.work if paths.source else None
     if work is not None and not work.begin.tensor and (work.noise is None or isinstance(work.noise, Brownian)):
-        parameters = {k: numbers(v) for k, v in work.equation.parameters.items()}
+        parameters, functions = _made_of(work.equation, work.run.grid)
         record |= {
             "class": type(work.equation).__name__, "method": repr(work.method), "origin": work.origin,
-            "parameters": {k: v for k, v in parameters.items() if not np.ndim(v)}, "scalar": work.begin.scalar,
+            "parameters": {k: v for k, v in parameters.items() if not isinstance(v, np.ndarray)},
+            "functions": functions, "scalar": work.begin.scalar,
             "track": [[i.name, i.kind, i.component, i.bridge, i.level] for i in work.items], "paths": work.run.paths,
             "nonfinite": work.how.nonfinite, "dtype": np.dtype(work.how.dtype or float).name,
             "rtol": work.how.rtol, "atol": work.how.atol, "bits": work.how.bits, "backend": work.backend,
@@ -43,7 +44,7 @@ def save(paths: Paths, file: Path) -> Path:
         }
         arrays |= {"grid": work.run.grid, "saved": work.times}
         arrays |= {f"x0 {k}": c for k, c in enumerate(work.begin.components)}
-        arrays |= {f"parameter {k}": v for k, v in parameters.items() if np.ndim(v)}
+        arrays |= {f"parameter {k}": v for k, v in parameters.items() if isinstance(v, np.ndarray)}
     np.savez(file, info=json.dumps(told), record=json.dumps(record), **arrays)
     return file
 
@@ -52,9 +53,11 @@ def load(file: str | Path, sde: Equation | None = None) -> Paths | Summary:
     """What `Paths.save` or `Summary.save` wrote.
 
     sde   the equation, for replay() and extend(): a file holds numbers, no functions. A process of this package needs
-          none
+          none, unless it is made of functions, too
 
-    Raises FileNotFoundError, or ValueError for a file of another kind and an equation with other parameters.
+    Raises FileNotFoundError, or ValueError for a file of another kind, a process of another class, and an equation with
+    other parameters: of a chain its matrix and its states, of a walk its schedule at the run's steps. Functions of your
+    own, such as a drift, are not compared.
 
     >>> import sdekit as sk, tempfile
     >>> paths = sk.simulate(sk.BrownianMotion(), 0.0, steps=4, paths=100, seed=7)
@@ -89,6 +92,29 @@ def _brownian(W: Brownian) -> dict[str, Any]:
     return {k: getattr(W, k) for k in ("seed", "t", "steps", "paths", "noises", "stream", "first")}
 
 
+def _made_of(equation: Equation, grid: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+    """What the equation is made of, in numbers; and the names of what is a function of time, told by its values.
+
+    That is its parameters; or what it tells pickle, where that is something else.
+    """
+    state = equation.__getstate__()
+    made = state.get("parameters", state)
+    functions = [k for k, v in made.items() if callable(v)]
+    values = {k: np.array([float(v(t)) for t in grid[:-1]]) if k in functions else numbers(v) for k, v in made.items()}
+    return {k: v if isinstance(v, np.ndarray) else _plain(v) for k, v in values.items()}, functions
+
+
+def _plain(value):
+    """As it comes back from a file."""
+    return json.loads(json.dumps(value, default=lambda v: v.item() if isinstance(v, np.generic) else str(v)))
+
+
+def _same(a, b) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and np.allclose(a, b, rtol=1e-12, atol=0.0)  # another processor's exp may round so
+    return type(a) is type(b) and a == b
+
+
 def _work(record: dict, arrays: dict[str, np.ndarray], sde: Equation | None) -> Work | None:
     """The work behind the paths, made ready again; None where the file does not say what it takes."""
     if "class" not in record or record["noise"] != noise.VERSION:
@@ -96,14 +122,19 @@ def _work(record: dict, arrays: dict[str, np.ndarray], sde: Equation | None) -> 
     parameters = record["parameters"] | {k.removeprefix("parameter "): v for k, v in arrays.items()
                                          if k.startswith("parameter ")}
     if sde is None:
-        kind = getattr(processes, record["class"], None)
+        kind = getattr(processes, record["class"], None) or getattr(walks, record["class"], None)
         try:
-            sde = kind(**parameters) if kind else None
+            sde = kind(**parameters) if kind and not record.get("functions") else None
         except TypeError:  # it is made of functions, too
             return None
-    elif set(sde.parameters) != set(parameters) or not all(np.array_equal(sde.parameters[k], v)
-                                                           for k, v in parameters.items()):
-        raise ValueError(f"the file is of an equation with the parameters {parameters}, this one is {sde!r}")
+    else:
+        made, _ = _made_of(sde, arrays["grid"])
+        if made.keys() != parameters.keys() or not all(_same(made[k], v) for k, v in parameters.items()):
+            raise ValueError(f"the file is of an equation with the parameters {parameters}, this one is {sde!r}"
+                             + f" with {made}" * (made.keys() != sde.parameters.keys()))
+        if record["class"] not in (type(sde).__name__, "ODE"):  # integrate() takes of an SDE its drift alone
+            raise ValueError(f"the file is of paths of a {record['class']} with the parameters {parameters}, this one "
+                             f"is {sde!r}")
     method = named(record["method"])
     if sde is None or method is None:
         return None

@@ -41,4 +41,8 @@ class MarkovProcess(Equation):
     jumps = True
 
     def __init__(self, transition: Callable, /, **parameters: float):
+        if not callable(transition):
+            raise TypeError("transition must be a function of (x, t, h, place, parameters by name) that returns x at "
+                            f"t + h, got {transition!r}; it draws by sdekit.draws, as in lambda x, t, h, place, rate: "
+                            "x + draws.poisson(place, rate * h, 0)")
         record(self, parameters, 4, transition=transition)

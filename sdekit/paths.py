@@ -50,6 +50,10 @@ class Paths:
         """The mean over the paths at each saved time, (times, ...)."""
         return self.values.mean(axis=0)
 
+    def var(self) -> np.ndarray:
+        """The variance over the paths at each saved time, (times, ...): the mean square of the deviation."""
+        return self.values.var(axis=0)
+
     def std(self) -> np.ndarray:
         """The standard deviation over the paths at each saved time, (times, ...)."""
         return self.values.std(axis=0)

@@ -19,6 +19,7 @@ Poisson points, and the set at hand is one of m + 1 that are alike if it is Pois
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from numbers import Real
 
 import numpy as np
@@ -182,9 +183,11 @@ def count_test(points: np.ndarray, rate: float, box: Box, cell: float, seed: int
 def neighbour_test(points: np.ndarray, rate: float, box: Box, seed: int, sets: int = 199) -> PoissonTest:
     """Whether the distances to the nearest other point have the law P(R < r) = 1 - e^{-rate pi r^2}.
 
-    The arguments are those of `count_test`. The statistic is the largest distance D = sup_r |F(r) - P(R < r)| from the
-    law, F(r) the part of the points whose neighbour is nearer than r (Diggle 2013, section 2.3; the law of D is not
-    Kolmogorov's, since neighbours share their distance). The result's x are the distances in increasing order.
+    The arguments are those of `count_test`, with rate |box| >= 1. Only from two points on there are neighbours, so the
+    sets that these points are compared with have two points and more. The statistic is the largest distance
+    D = sup_r |F(r) - P(R < r)| from the law, F(r) the part of the points whose neighbour is nearer than r (Diggle 2013,
+    section 2.3; the law of D is not Kolmogorov's, since neighbours share their distance). The result's x are the
+    distances in increasing order.
 
     Returns a `PoissonTest`. Raises TypeError or ValueError outside these bounds, and for fewer than two points.
 
@@ -198,17 +201,25 @@ def neighbour_test(points: np.ndarray, rate: float, box: Box, seed: int, sets: i
     if len(points) < 2:
         raise ValueError(f"the nearest neighbour needs at least 2 points, got {len(points)}")
 
+    if rate * sides.prod() < 1.0:
+        raise ValueError(f"a Poisson process of rate={rate:g} has {rate * sides.prod():.2g} points in this window, too "
+                         f"few for neighbours; these points have the rate {len(points) / sides.prod():.3g}. Take a "
+                         f"rate of {1.0 / sides.prod():.3g} or more, or a larger window")
+
     def statistic(points: np.ndarray) -> float:
-        return _distance(_nearest(points, sides), rate) if len(points) > 1 else 1.0
+        return _distance(_nearest(points, sides), rate)
 
     r = np.sort(_nearest(points, sides))
-    return PoissonTest("D", _distance(r, rate), _null(statistic, rate, box, seed, sets), r,
+    return PoissonTest("D", _distance(r, rate), _null(statistic, rate, box, seed, sets, least=2), r,
                        (np.arange(len(r)) + 0.5) / len(r), _law(r, rate))
 
 
-def _null(statistic: Callable[[np.ndarray], float], rate: float, box: Box, seed: int, sets: int) -> np.ndarray:
-    streams = range(NULL, NULL + whole("sets", sets, MAX_STREAM - NULL, start=1))
-    return np.sort([statistic(poisson(rate, box, seed, stream)) for stream in streams])
+def _null(statistic: Callable[[np.ndarray], float], rate: float, box: Box, seed: int, sets: int,
+          least: int = 0) -> np.ndarray:
+    """The statistics of so many sets, those of fewer than `least` points left out: the set at hand is none of them."""
+    sets = whole("sets", sets, MAX_STREAM - NULL, start=1)
+    drawn = (poisson(rate, box, seed, stream) for stream in range(NULL, MAX_STREAM))
+    return np.sort([statistic(points) for points in islice((p for p in drawn if len(p) >= least), sets)])
 
 
 def _frequencies(points: np.ndarray, sides: np.ndarray, cells: np.ndarray) -> np.ndarray:

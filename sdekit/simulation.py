@@ -126,6 +126,9 @@ def _choose(sde: SDE | MarkovProcess, method: Method | None, given: bool, how: E
         return own
     if method is None:
         if how.tolerances:
+            if own is exact_draws and not given:
+                raise ValueError(f"{sde!r} is drawn from its exact law, without an error at any step: leave out rtol "
+                                 "and atol and give steps, or name a method")
             return None
         if sde.calculus == "stratonovich":
             return heun_stratonovich
@@ -336,13 +339,16 @@ def plan(sde: SDE | MarkovProcess, x0, t: Any = None, steps: int | None = None, 
 
 def _trial(work: Work) -> float:
     """Seconds that the run would take, from growing parts of it."""
-    count, seconds = min(work.run.paths, 256 * work.run.threads), 0.0
+    usual, seconds = min(work.run.paths, 256 * work.run.threads), 0.0
+    count = 1 if work.tolerances else usual  # a path of adaptive steps may take long by itself
     while True:
         part = work.first_ones(count)
         for _ in range(2):  # the first one may compile
             start = time.perf_counter()
             part.values()
             seconds = time.perf_counter() - start
-        if seconds > 0.05 or count == work.run.paths:
+            if seconds > 10:
+                break
+        if seconds > (0.05 if count >= usual else 0.5) or count == work.run.paths:
             return seconds * work.run.paths / count
-        count = min(work.run.paths, 4 * count)
+        count = min(work.run.paths, max(4 * count, usual))

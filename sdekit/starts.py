@@ -16,6 +16,7 @@ A function must treat each path alone, as np.* and scipy.special.* do: no sortin
 """
 
 import inspect
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -59,8 +60,19 @@ def draw(x0, seed: int, stream: int, paths: range):
     return function(*map(uniforms, range(count)))
 
 
+def is_family(given) -> bool:
+    """Whether this is scipy.stats.norm, say, in place of scipy.stats.norm(); one's own may need no parameters."""
+    if isinstance(given, type):
+        return True
+    stats = sys.modules.get("scipy.stats")
+    return stats is not None and getattr(stats, str(getattr(given, "name", None)), None) is given
+
+
 def _function(law, name: str, most: int | None = None) -> tuple[Callable, int]:
     """The law as a function of uniforms, and of how many."""
+    if is_family(law):
+        raise TypeError(f"{name} is a family of laws without its parameters, {law!r}; give one law of it, such as "
+                        "scipy.stats.norm(0.0, 1.0)")
     inverse = getattr(law, "ppf", None) or getattr(law, "icdf", None)
     if inverse is not None:
         return lambda u: _inverse(inverse, u, name), 1

@@ -11,6 +11,9 @@ Brownian bridge of variance v h, v = (G G^T)_ii at the step's start, whose extre
 (Andersen & Brotherton-Ratcliffe 1996; Gobet 2000 for the order: weak 1 instead of 1/2). It is exact for Brownian
 motion, and for geometric Brownian motion by its exact transition, where log X takes the place of X; elsewhere its
 error is of order h. E is an exponential of the noise, so that it, too, is the same on any thread count and backend.
+
+An integral does not look between the points: it is the trapezoidal rule on them, and leaves out the area between the
+bridge and its chord, of mean 0 and variance v h^3 / 12 a step.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +71,11 @@ def minimum(component: int = 0, *, bridge: bool = True) -> Tracker:
 
 
 def integral(component: int = 0) -> Tracker:
-    """The time integral by the trapezoidal rule, int_0^t X ds = sum h (x + y) / 2."""
+    """The time integral by the trapezoidal rule on the steps, int_0^t X ds = sum h (x + y) / 2.
+
+    What the path does between the steps is left out: of Brownian motion the mean stays right, and t h^2 / 12 of the
+    variance t^3 / 3 is missing.
+    """
     return Tracker("integral", "integral", _nothing, _area, False, component)
 
 

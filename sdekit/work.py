@@ -418,8 +418,9 @@ def _span(equation: Equation, t, steps: int | None, noise) -> tuple:
         if steps is None:
             raise TypeError("steps is missing: say how many moves the walk makes")
         t = unit * whole("steps", steps, noises.MAX_STEPS, start=1)
-    elif steps is None and np.ndim(t) == 0:
-        steps = round(t / unit)
+    elif steps is None and np.size(t) < 3:
+        begin, end = time_grid(t, 1)
+        steps = max(1, round((end - begin) / unit))
     moves = np.diff(time_grid(t, steps))
     if np.abs(moves - unit).max() > 1e-9 * unit:
         raise ValueError(f"{equation!r} makes one move in each {unit:g} of time, and a step of this run takes "
@@ -437,6 +438,11 @@ def _try_transition(equation: MarkovProcess, begin: Start, grid: np.ndarray) -> 
             value = rebind(equation.transition, NUMPY)(x[0] if begin.scalar else x, np.float64(grid[0]),
                                                        grid[1] - grid[0], place, **named)
     except Exception as error:
+        if _wrong_call(error):
+            raise TypeError(f"transition fails at the start: {error}. It is called as transition(x, t, h, place, "
+                            "parameters by name), and draws by draws.normal(place, k), uniform(place, k), "
+                            "exponential(place, k), gamma(place, shape, k), poisson(place, mean, k), with a whole "
+                            "number k") from error
         if begin.scalar and any(w in str(error) for w in ("unpack", "not subscriptable", "out of bounds")):
             raise TypeError(f"transition takes several components, but x0 holds one number a path: {error}. A system's "
                             "x0 is a tuple, one entry for each component") from error
@@ -448,6 +454,17 @@ def _try_transition(equation: MarkovProcess, begin: Start, grid: np.ndarray) -> 
     for one in _leaves(value):
         if np.asarray(one).dtype.kind not in "iuf":
             raise TypeError(f"transition must return numbers, got {got}")
+
+
+def _wrong_call(error: Exception) -> bool:
+    """Whether no backend can run it: a name that is not there, wrong arguments, or a draw that failed on its own."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else place.tb_frame.f_globals.get("__name__", "")
+    return (where in ("sdekit.draws", "sdekit.noise", "sdekit.variates") or isinstance(error, NameError)
+            or (isinstance(error, AttributeError) and "counterpart" not in str(error))
+            or (isinstance(error, TypeError) and any(w in str(error) for w in ("positional arg", "keyword arg"))))
 
 
 def _check_place(equation: Equation, begin: Start, how: Execution, offset: np.ndarray, x0) -> None:
@@ -540,8 +557,8 @@ def _array_fault(equation: Equation, begin: Start, t: float) -> Exception | None
             for function, more in functions:
                 if function is None:
                     continue
-                named = {k: np.full(3, v[0]) if np.ndim(v) else v for k, v in equation.parameters.items()
-                         if k in takes(function, 2 + len(more))}
+                taken = set(takes(function, 2 + len(more)))
+                named = {k: np.full(3, v[0]) if np.ndim(v) else v for k, v in equation.parameters.items() if k in taken}
                 value = rebind(function, NUMPY)(state[0] if begin.scalar else state, t, *more, **named)
                 np.broadcast_to(np.zeros(3) + sum(np.asarray(v) for v in _leaves(value)), 3)
     except Exception as error:

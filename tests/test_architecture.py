@@ -76,7 +76,7 @@ def test_typer_is_known_to_command_lines_alone(name):
                                   "problems", "markov", "draws", "antithetic", "points", "gaussian/law",
                                   "gaussian/distances", "gaussian/mixture", "walks/line", "walks/chains",
                                   "walks/finite", "walks/moves", "walks/posterior", "walks/priors", "walks/slices",
-                                  "walks/panels", "density/finite_volumes"])
+                                  "walks/panels", "walks/weights", "density/finite_volumes"])
 def test_what_an_sde_is_knows_no_engine(name):
     name = f"sdekit/{name}.py"
     for engine in ("array_engine", "numba_engine", "torch_engine", "work", "simulation"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdekit.noise import whole
+from sdekit.starts import is_family
 
 OFF = 1e-3  # of a start's mass may be missing: it is off the grid, or an error of the quadrature
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(3)  # of a cell's mean, on [-1, 1]
@@ -99,8 +100,27 @@ def masses(start, axes: Axes) -> np.ndarray:
     if abs(total - 1.0) > OFF:
         why = ("it is off the grid, or the density is not normalised: widen the grid, or divide by the integral"
                if total < 1 else "divide by the integral, or take finer cells if it is narrower than they are")
-        raise ValueError(f"the start has the mass {total:.6g} on the grid, but a density has 1 (within {OFF:g}); {why}")
+        raise ValueError(f"the start has the mass {total:.6g} on the grid, but a density has 1 (within {OFF:g})"
+                         f"{_support(start, axes)}; {why}")
     return mass / total
+
+
+def _support(start, axes: Axes) -> str:
+    """Which laws reach beyond the grid, as far as they tell."""
+    laws, told = start if isinstance(start, tuple | list) else (start,), ""
+    for k, (law, e) in enumerate(zip(laws, axes) if len(laws) == len(axes) else ()):
+        a, b = _ends(law)
+        if not (e[0] <= a and b <= e[-1]) and (a, b) != (-math.inf, math.inf):
+            where = f" in component {k}" if len(axes) > 1 else ""
+            told += f". Its support{where} is ({a:g}, {b:g}), and the grid goes from {e[0]:g} to {e[-1]:g}"
+    return told
+
+
+def _ends(law) -> tuple[float, float]:
+    """The ends of a law's support, where it has one."""
+    support = getattr(law, "support", (-math.inf, math.inf))
+    ends: Any = support() if callable(support) else support
+    return float(ends[0]), float(ends[1])
 
 
 def _masses(start, axes: Axes) -> np.ndarray:
@@ -111,6 +131,9 @@ def _masses(start, axes: Axes) -> np.ndarray:
             raise ValueError(f"a start given by values has one for each cell, shape {shape}; got {start.shape}")
         return start.astype(float).ravel() * volumes(axes)
     laws = tuple(start) if isinstance(start, tuple | list) else (start,)
+    if any(map(is_family, laws)):
+        raise TypeError(f"the start is a family of laws without its parameters, {start!r}; give one law of it, such as "
+                        "scipy.stats.norm(0.0, 1.0)")
     if laws and all(hasattr(law, "cdf") and not hasattr(law, "cov") for law in laws):
         if len(laws) != len(axes):
             raise ValueError(f"the start is of {len(laws)} law(s), but the grid has {len(axes)} dimension(s); give a "
@@ -119,6 +142,8 @@ def _masses(start, axes: Axes) -> np.ndarray:
         return parts[0] if len(parts) == 1 else np.outer(*parts).ravel()
     pdf = getattr(start, "pdf", None)
     if pdf is not None:
+        if len(axes) == 1:  # outside its support a density may be anything
+            axes = (np.clip(axes[0], *_ends(start)),)
         return _quadrature(lambda x: pdf(np.stack(x, -1) if len(x) > 1 else x[0]), axes)
     if callable(start):
         return _quadrature(lambda x: start(x if len(x) > 1 else x[0]), axes)
@@ -143,4 +168,4 @@ def _quadrature(density, axes: Axes) -> np.ndarray:
         if value.ndim and value.shape != x[0].shape:
             raise ValueError(f"the start must give one number for each point, {x[0].shape}; got {value.shape}")
         total = total + math.prod(float(WEIGHTS[k]) / 2 for k in index) * value
-    return total * volumes(axes)
+    return np.where(volumes(axes) > 0, total * volumes(axes), 0.0)

@@ -13,6 +13,7 @@ what `probability_flow` asks for.
     p = sk.density.fokker_planck(sde, scipy.stats.norm(1.0, 0.2), sk.density.grid(-5, 5, 400), t=1.0, steps=100)
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,17 +21,18 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import psutil
 from tqdm import tqdm
 
 from sdekit.calculus import to_ito
 from sdekit.density.cells import Axes, centres, checked_axes, masses, points, volumes
 from sdekit.density.finite_volumes import advance
 from sdekit.density.generator import Generator
+from sdekit.density.score import Score, slopes, warn_of_change
 from sdekit.inputs import saved_times, time_grid
 from sdekit.sde import ODE, SDE, noise_free
 
 AT_WALLS = 1e-6  # of the mass may be in the cells at the walls without a warning
-FLOOR = 1e-12  # of the largest density: below it log p is held constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,10 @@ class Density:
         var = np.diagonal(self.cov(), axis1=1, axis2=2)
         return var if self._plane else var[:, 0]
 
+    def std(self) -> np.ndarray:
+        """The standard deviations, the roots of `var`."""
+        return self.var() ** 0.5
+
     def at(self, x, t: float | None = None):
         """p(x, t) by straight lines between the centres and between the saved times; 0 off the grid.
 
@@ -103,18 +109,19 @@ class Density:
         value = self._in_time(t, lambda k: _between(place, centres(self._axes), self.density[k]))
         return np.where(outside, 0.0, value)[()]
 
-    def score(self, x, t: float | None = None):
-        """grad log p(x, t) by differences of log p, straight lines between them and between the saved times.
+    @property
+    def score(self) -> Score:
+        """score(x, t) = grad log p by differences of log p, straight lines between them and between the saved times.
 
         x   a number or an array, of any shape; in two dimensions a pair of them, and then a pair is returned
+        t   by default the last saved time
 
         Exact for a Gaussian on equal cells but for the error of p itself. Where p < 10^-12 of its largest value it is
-        0; off the grid it is what it is at the wall. For `reverse` and `probability_flow`, run with backend="numpy";
-        save many times. Raises as `at`.
+        0; off the grid it is what it is at the wall. For `reverse` and `probability_flow`, on NumPy and Numba. A
+        RuntimeWarning tells of saved times that lie so far apart that it is off by over 10% between them: solve with
+        save="all". Raises as `at`; compiled, it keeps the first or the last time instead.
         """
-        place = self._state(x)
-        parts = tuple(self._in_time(t, lambda k, i=i: self._slope(place, k, i))[()] for i in range(len(place)))
-        return parts if self._plane else parts[0]
+        return Score(self._score, self.t, self._axes, self.density)
 
     def plot(self, ax=None):
         """Curves at the saved times; of two dimensions the last time as an image. Returns the Axes."""
@@ -146,6 +153,13 @@ class Density:
         return tuple(np.broadcast_arrays(*(np.asarray(c, float) for c in (x if self._plane else (x,)))))
 
     def _in_time(self, t: float | None, value: Callable[[int], np.ndarray]) -> np.ndarray:
+        k, part = self._before(t)
+        if part in (0.0, 1.0):
+            return value(k + int(part))
+        return (1 - part) * value(k) + part * value(k + 1)
+
+    def _before(self, t: float | None) -> tuple[int, float]:
+        """The saved time before t, and how far t is on the way to the next, from 0 to 1."""
         t = float(self.t[-1]) if t is None else t
         if not isinstance(t, Real):
             raise TypeError(f"t must be one time, a number, got {t!r}; call once for each time")
@@ -153,21 +167,20 @@ class Density:
         if not self.t[0] - near <= t <= self.t[-1] + near:
             raise ValueError(f"the density is known from t = {self.t[0]} to {self.t[-1]}, not at t = {t}; solve to a "
                              "later time, or save from an earlier one")
-        k = int(np.clip(np.searchsorted(self.t, t) - 1, 0, max(len(self.t) - 2, 0)))
         if len(self.t) == 1:
-            return value(0)
-        part = float(np.clip((t - self.t[k]) / (self.t[k + 1] - self.t[k]), 0.0, 1.0))
-        if part in (0.0, 1.0):
-            return value(k + int(part))
-        return (1 - part) * value(k) + part * value(k + 1)
+            return 0, 0.0
+        k = int(np.clip(np.searchsorted(self.t, t) - 1, 0, len(self.t) - 2))
+        return k, float(np.clip((t - self.t[k]) / (self.t[k + 1] - self.t[k]), 0.0, 1.0))
 
-    def _slope(self, place: Axes, k: int, axis: int) -> np.ndarray:
-        """d log p / dx_axis at the k-th saved time."""
-        p, nodes = self.density[k], list(centres(self._axes))
-        gap = np.diff(nodes[axis]).reshape([-1 if i == axis else 1 for i in range(p.ndim)])
-        slope = np.diff(np.log(np.maximum(p, FLOOR * p.max())), axis=axis) / gap
-        nodes[axis] = (nodes[axis][1:] + nodes[axis][:-1]) / 2
-        return _between(place, tuple(nodes), slope)
+    def _score(self, x, t: float | None):
+        def slope(k: int, axis: int) -> np.ndarray:
+            return _between(place, *slopes(self.density[k], self._axes, axis))
+
+        place, (k, part) = self._state(x), self._before(t)
+        if 0.0 < part < 1.0:
+            warn_of_change(self.t, self._axes, self.density, k)
+        parts = tuple(self._in_time(t, lambda k, i=i: slope(k, i))[()] for i in range(len(place)))
+        return parts if self._plane else parts[0]
 
 
 def fokker_planck(sde: SDE, start, grid, t: Any = 1.0, steps: int | None = None, *, save: Any = "all",
@@ -194,6 +207,11 @@ def fokker_planck(sde: SDE, start, grid, t: Any = 1.0, steps: int | None = None,
 
     A drift that carries p over many cells spreads it too: for z = |f| dx / (D/2) < 2 as if D were D (1 + z^2 / 12), up
     to a third more, so that after a time t a variance is f^2 dx^2 t / (3 D) too large. Half the cells' width tells.
+
+    At a wall where the noise dies out, as that of a square-root process at 0, p may be infinite: the fluxes follow its
+    power (`sdekit.density.walls`), and errors fall with dx^{1+a} for p ~ y^{a-1}, or faster. A RuntimeWarning tells
+    where they cannot: noises that are correlated, or a process that stays at the wall. MemoryError is raised before
+    any work for a result larger than the free memory.
 
     Source: Chang & Cooper 1970 for the fluxes; see `sdekit.density.finite_volumes`.
 
@@ -236,7 +254,9 @@ def _solved(equation: ODE, asked, start, grid, t, steps, save, progress: bool | 
     axes = checked_axes(grid)
     times = time_grid(t, steps)
     keep, aside = saved_times(save, times)
-    volume, shape = volumes(axes), tuple(len(e) - 1 for e in axes)
+    shape = tuple(len(e) - 1 for e in axes)
+    _check_memory(len(keep), shape)
+    volume = volumes(axes)
     mass, generator = masses(start, axes), Generator(equation, axes, float(times[0]))
     found, most, s = np.empty((len(keep), len(mass))), (0.0, 0.0), 0
     with tqdm(total=len(times) - 1, unit="step", delay=2.0, leave=False,
@@ -255,9 +275,22 @@ def _solved(equation: ODE, asked, start, grid, t, steps, save, progress: bool | 
         warnings.warn(f"{most[0]:.2g} of the mass is in the cells at the walls at t = {most[1]:.6g}; the grid's walls "
                       "reflect what the process would carry across. Widen the grid, unless they are meant to",
                       RuntimeWarning, stacklevel=3)
-    density = (found / volume).reshape(len(keep), *shape)
+    rough = generator.rough_wall(mass)
+    if rough is not None:
+        warnings.warn(rough, RuntimeWarning, stacklevel=3)
+    found /= volume
+    density = found.reshape(len(keep), *shape)
     edges = axes if len(axes) == 2 else axes[0]
     return Density(times[keep] + aside, edges, density, {"equation": asked, "steps": len(times) - 1})
+
+
+def _check_memory(times: int, shape: tuple[int, ...]) -> None:
+    """Raise MemoryError for a result that does not fit, before any work."""
+    need, free = 8 * times * math.prod(shape), psutil.virtual_memory().available
+    if need > 0.9 * free:
+        raise MemoryError(f"the densities would take {need / 2**30:,.1f} GiB ({times:,} times x "
+                          f"{' x '.join(f'{n:,}' for n in shape)} cells x 8 bytes) and {free / 2**30:,.1f} GiB are "
+                          "free; save fewer times (save=\"final\" or save=11), or take fewer cells")
 
 
 def _between(place: Axes, nodes: Axes, values: np.ndarray) -> np.ndarray:

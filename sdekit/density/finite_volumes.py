@@ -84,13 +84,16 @@ def rates(along: Lines, half: np.ndarray, gap: np.ndarray, width: np.ndarray, dr
           whole: np.ndarray | None = None) -> Rates:
     """The rates of this module's flux.
 
-    half   D/2 along the lines at the centres, (n,), in the grid's order, >= 0
-    gap    from a centre to the next, (n - 1,), in the lines' order; width of the cells along the lines, (n,)
+    half   D/2 along the lines at the centres, (n,), in the grid's order, >= 0; or over the faces, (n - 1,), in the
+           lines' order
+    gap    from a centre to the next, (n - 1,), in the lines' order
+    width  of the cells along the lines, (n,), in the grid's order
     drift  over the faces, (n - 1,), in the lines' order
     whole  D/2 in this direction with what goes along other lines, (n,), in the grid's order; by default `half`
     """
     here, there = along.order[:-1], along.order[1:]
-    w = np.where(along.linked, half[here] / gap, 0.0), np.where(along.linked, half[there] / gap, 0.0)
+    ends = (half, half) if len(half) == len(gap) else (half[here], half[there])
+    w = np.where(along.linked, ends[0] / gap, 0.0), np.where(along.linked, ends[1] / gap, 0.0)
     if drift is None:
         return Rates(along, w[0] / width[here], w[1] / width[there], None, along.linked, along.linked)
     v, u = np.where(along.linked, drift, 0.0), np.minimum(*w)

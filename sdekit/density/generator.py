@@ -10,11 +10,15 @@ import numpy as np
 from sdekit.array_engine import NUMPY
 from sdekit.density.cells import Axes, centres, points
 from sdekit.density.finite_volumes import FARTHEST, Lines, Rates, decomposed, lines, rates
+from sdekit.density.walls import Wall, fitted, wall
 from sdekit.maths import rebind
 from sdekit.sde import ODE, structure, takes
 
 WIDE, ALLOWED = 2.0, 0.01  # a cell to the width that the drift presses to; the share of the mass in wider cells
 CLOSED = 1e-12  # of the largest D: at a wall with less, nothing diffuses across
+NEAR = 1e-6  # of a cell's width from a wall, it is seen how the noise dies out
+AT_ROUGH = 1e-3  # of the mass may be in the cells at a wall where the density is infinite
+LEAST = 1e-6  # of a wall's a: below it there is no density, but mass at the wall itself
 
 
 class Generator:
@@ -45,6 +49,8 @@ class Generator:
         self.spreads: list[np.ndarray] = []
         self.faces: list[np.ndarray] = []
         self.known: list[Rates] = []
+        self.walls: list[list[Wall]] = []
+        self.follows = True  # the fluxes follow the walls' powers
         self.open_walls = self._open_walls(t)
 
     def rates(self, t: float, mass: np.ndarray) -> list[Rates]:
@@ -58,6 +64,25 @@ class Generator:
             self.known, self.coarse = self._families(t), self._presses()
         self._check_cells(mass, t)
         return self.known
+
+    def rough_wall(self, mass: np.ndarray) -> str | None:
+        """What is to be said of a wall where the density is infinite and the fluxes do not follow it."""
+        for axis, each in ((axis, each) for axis, walls in enumerate(self.walls) for each in walls):
+            a, end = float(each.a.min()), 0 if each.inward > 0 else -1
+            share = float(np.moveaxis(mass.reshape(self.shape), axis, 0)[end].sum())
+            if self.follows or a > 1 - LEAST or share < AT_ROUGH:
+                continue
+            where = f"the wall x{f'[{axis}]' if len(self.axes) > 1 else ''} = {self.axes[axis][end]:.6g}"
+            if a <= LEAST:
+                return (f"what arrives at {where} stays there: the noise dies out, and the drift does not lead away. "
+                        f"That mass is no density: {share:.2g} is in the cells at the wall, and more with time and "
+                        "finer cells. Simulate paths, or end the grid where the process still moves")
+            return (f"at {where} the noise dies out, and the drift there is less than half of the change of its "
+                    f"square: the density is infinite, y^{a - 1:.2g} in the distance y, and {share:.2g} of the mass is "
+                    "in the cells at the wall. Since the components' noises are correlated the fluxes do not follow "
+                    f"it, and the error falls only like the cells' width to the power {a:.2g}. Solve with half the "
+                    "width to see it; if it is too large simulate paths")
+        return None
 
     def drift(self, x: Axes, t: float) -> list[np.ndarray]:
         """f, a list of arrays (points,)."""
@@ -109,19 +134,49 @@ class Generator:
         if len(spread) == 3 and spread[2].any():
             jumps |= self._weights(t)
             halves = [jumps.pop(self._unit(axis), 0 * half) * self._widths(axis)**2 for axis, half in zip(axes, halves)]
+        self.walls = [self._walls(axis, t) for axis in axes]
+        self.follows = not jumps and all((each.a > LEAST).all() for walls in self.walls for each in walls)
         one = np.ones(len(drift[0]))
         return [*(rates(self._lines(offset), w, one[1:], one) for offset, w in jumps.items()),
-                *(self._along(axis, halves[axis], self.faces[axis], drift[axis]) for axis in axes)]
+                *(self._at_walls(axis, t) if self.follows and self.walls[axis] else self._along(axis, halves[axis])
+                  for axis in axes)]
 
-    def _along(self, axis: int, half: np.ndarray, face: np.ndarray, centre: np.ndarray) -> Rates:
+    def _along(self, axis: int, half: np.ndarray) -> Rates:
         """The rates along an axis."""
-        along = self._lines(self._unit(axis))
-        order, padded = along.order, np.zeros(self.shape)
-        shape = tuple(n - (k == axis) for k, n in enumerate(self.shape))
-        padded[tuple(slice(0, n) for n in shape)] = face.reshape(shape)
-        f, width = centre[order], self._widths(axis)[order]
-        mean = (f[:-1] + 4 * padded.ravel()[order[:-1]] + f[1:]) / 6
-        return rates(along, half, (width[1:] + width[:-1]) / 2, width, mean, self.spreads[axis] / 2)
+        along, width = self._lines(self._unit(axis)), self._widths(axis)
+        order = along.order
+        f, across = self.drifts[axis][order], width[order]
+        mean = (f[:-1] + 4 * self._in_order(axis, self.faces[axis]) + f[1:]) / 6
+        return rates(along, half, (across[1:] + across[:-1]) / 2, width, mean, self.spreads[axis] / 2)
+
+    def _at_walls(self, axis: int, t: float) -> Rates:
+        """The same where the noise dies out at a wall."""
+        count, at = len(self.drifts[axis]) // self.shape[axis], self._faces(axis, slice(1, -1))
+        by_line = lambda v: v.reshape(-1, count) if axis == 0 else v.reshape(count, -1).T  # (along the axis, lines)
+        half, drift, gap, width = ((v if axis == 0 else v.T).ravel() for v in fitted(
+            self.walls[axis], self.axes[axis], by_line(self.faces[axis]), by_line(self.spread(at, t)[axis]),
+            by_line(self.spreads[axis])))
+        over = [self._in_order(axis, v) for v in (half, gap, drift)]
+        return rates(self._lines(self._unit(axis)), over[0], over[1], width, over[2])
+
+    def _in_order(self, axis: int, faces: np.ndarray) -> np.ndarray:
+        """What belongs to the faces across an axis, (cells - 1,) in the lines' order; 1 where a line ends."""
+        padded, shape = np.ones(self.shape), tuple(n - (k == axis) for k, n in enumerate(self.shape))
+        padded[tuple(slice(0, n) for n in shape)] = faces.reshape(shape)
+        return padded.ravel()[self._lines(self._unit(axis)).order[:-1]]
+
+    def _walls(self, axis: int, t: float) -> list[Wall]:
+        """The walls across an axis at which the noise dies out."""
+        edges, found = self.axes[axis], []
+        for end, inward in (0, 1.0), (-1, -1.0):
+            x = edges[end] + inward * NEAR * np.array([1.0, 2.0]) * abs(edges[end] - edges[1 if end == 0 else -2])
+            at = [self._across(axis, np.array([one])) for one in x]
+            try:
+                D, f = (np.stack([which(one, t)[axis] for one in at]) for which in (self.spread, self.drift))
+            except ValueError:  # not finite there
+                continue
+            found.append(wall(edges, end, abs(x - edges[end]), D, f))
+        return [each for each in found if each is not None]
 
     def _weights(self, t: float) -> dict[tuple[int, int], np.ndarray]:
         """Of the offsets, in jumps a unit of time."""
@@ -141,8 +196,18 @@ class Generator:
             raise ValueError(
                 f"at {_place(points(centres(self.axes)), cell)}, t = {t:.6g} the noises of the two components have the "
                 f"correlation {D12 / (D1 * D2) ** 0.5:.6g}, and no jumps over up to {FARTHEST} cells of {h:.6g} x "
-                f"{k:.6g} follow it; take cells whose height is {(D2 / D1) ** 0.5:.6g} times their width, or other "
-                "variables, in which the noises have less in common") from None
+                f"{k:.6g} follow it; {self._logarithm()}take cells whose height is {(D2 / D1) ** 0.5:.6g} times their "
+                "width, or other variables, in which the noises have less in common") from None
+
+    def _logarithm(self) -> str:
+        """Advice for a component whose noise is proportional to it, as that of a stock's price is."""
+        for axis, D in enumerate(self.spreads[:2]):
+            x = points(centres(self.axes))[axis]
+            ratio = np.moveaxis((np.sqrt(D) / x).reshape(self.shape), axis, 0)
+            if (x > 0).all() and D.any() and np.ptp(ratio, axis=0).max() <= 1e-6 * ratio.max():
+                return (f"the noise of component {axis} is proportional to it, so take its logarithm in its place (log "
+                        "S for a stock's price S), by which the ratio of the noises changes less over the grid; and ")
+        return ""
 
     def _check_cells(self, mass: np.ndarray, t: float) -> None:
         """Raise ValueError where much of the mass is in cells wider than what the drift presses it to."""
@@ -188,9 +253,11 @@ class Generator:
 
     def _faces(self, axis: int, which) -> Axes:
         """The middles of the faces across an axis, at these of its edges."""
-        along = list(centres(self.axes))
-        along[axis] = self.axes[axis][which]
-        return points(tuple(along))
+        return self._across(axis, np.atleast_1d(self.axes[axis][which]))
+
+    def _across(self, axis: int, x: np.ndarray) -> Axes:
+        """The points of these coordinates along an axis and of the centres along the other."""
+        return points(tuple(x if k == axis else c for k, c in enumerate(centres(self.axes))))
 
     def _widths(self, axis: int) -> np.ndarray:
         """Of all cells along an axis, (cells,)."""

@@ -155,6 +155,7 @@ class Gaussian:
         (array([4.]), array([[0.8]]))
         """
         A = _map(A if np.ndim(A) else scalar(A) * np.eye(self.d), self.d)
+        check_gaussian(noise)
         if noise.d != len(A):
             raise ValueError(f"A X has {len(A)} components and the noise has {noise.d}; they must be as many")
         B = np.block([[self.factor.B, np.zeros((self.d, noise.d))], [A @ self.factor.B, noise.factor.B]])
@@ -343,6 +344,7 @@ def mutual_information(joint: Gaussian, indices) -> float:
     >>> round(mutual_information(Gaussian([0.0, 0.0], [[1.0, 0.6], [0.6, 1.0]]), 0), 6)    # -log(1 - 0.36) / 2
     0.223144
     """
+    check_gaussian(joint)
     a = _indices(indices, joint.d)
     b = np.setdiff1d(np.arange(joint.d), a)
     if not len(b):
@@ -412,6 +414,18 @@ def _indices(indices, d: int) -> np.ndarray:
     return array
 
 
+def check_gaussian(law) -> None:
+    """Raise TypeError for anything but a `Gaussian`."""
+    if isinstance(law, Gaussian):
+        return
+    if hasattr(law, "components"):
+        raise TypeError("this is a formula for Gaussians, and a Mixture has none; average what it is the mean of over "
+                        "samples: log p(x) - log q(x) over x = p.sample(...) for KL(p, q)")
+    raise TypeError(f"this is a formula for Gaussians, got {type(law).__name__} {law!r}; give Gaussian(mean, cov)")
+
+
 def check_same(p, q) -> None:
+    check_gaussian(p)
+    check_gaussian(q)
     if p.d != q.d:
         raise ValueError(f"both laws must have the same number of components, got {p.d} and {q.d}")

@@ -40,14 +40,19 @@ class Mixture:
     __array_ufunc__ = None  # A @ X and b + X are ours, for arrays too
 
     def __init__(self, weights: ArrayLike, components: Sequence[Gaussian]):
-        weights, components = numbers("weights", weights), tuple(components)
+        weights, given, components = numbers("weights", weights), components, ()
+        if np.iterable(given):
+            components = tuple(given)
         if not components or not all(isinstance(part, Gaussian) for part in components):
-            raise TypeError(f"components must be a sequence of Gaussians, got {components!r}")
+            raise TypeError("components must be a sequence of Gaussians, such as [Gaussian(0.0, 1.0), Gaussian(2.0, "
+                            f"0.5)]; got {given!r}")
         if weights.shape != (len(components),):
             raise ValueError(f"weights must be ({len(components)},), one for each component, got {weights.shape}")
-        if (weights < 0.0).any() or abs(weights.sum() - 1.0) > ROUNDING:
-            raise ValueError(f"weights must be non-negative with the sum 1, got the least {weights.min():g} and the "
-                             f"sum {float(weights.sum())!r}; w / w.sum() has it")
+        if (weights < 0.0).any():
+            raise ValueError(f"weights are probabilities, at least 0, got the least {weights.min():g}; leave out the "
+                             "components that have none, and divide the other weights by their sum")
+        if abs(weights.sum() - 1.0) > ROUNDING:
+            raise ValueError(f"weights must have the sum 1, got the sum {float(weights.sum())!r}; w / w.sum() has it")
         if len({part.d for part in components}) > 1:
             raise ValueError(f"components must be on the same R^d, got d = {[part.d for part in components]}")
         weights.setflags(write=False)
@@ -127,6 +132,14 @@ class Mixture:
         0.199471
         """
         return np.exp(self.logpdf(x))
+
+    def cdf(self, x) -> np.ndarray:
+        """P(X <= x) = sum_k w_k P(X_k <= x) in one dimension, at numbers x of any shape; ValueError for d > 1.
+
+        >>> float(Mixture([0.25, 0.75], [Gaussian(-50.0, 1.0), Gaussian(50.0, 1.0)]).cdf(0.0))
+        0.25
+        """
+        return np.tensordot(self.weights, np.array([part.cdf(x) for part in self.components]), 1)
 
     def responsibilities(self, x) -> np.ndarray:
         """P(K = k | X = x) at points x (..., d), shape (..., k); ValueError where a component is singular.

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from sdekit.components import as_tuple, written
-from sdekit.processes.check import correlations
+from sdekit.processes.check import asked, correlations, real
 from sdekit.sde import SDE
 
 
@@ -58,16 +58,28 @@ class CorrelatedGeometricBrownianMotion(SDE):
 
     def mean(self, x0, t):
         """E S_i(t) = S_i(0) e^{mu_i t}, (..., d)."""
-        return np.asarray(x0, float) * np.exp(self.mu * np.asarray(t, float)[..., None])
+        x0, t = self._asked(x0, t)
+        return x0 * np.exp(self.mu * t[..., None])
 
     def variance(self, x0, t):
         """Var S_i(t) = S_i(0)^2 e^{2 mu_i t} (e^{sigma_i^2 t} - 1), (..., d)."""
-        return self.mean(x0, t) ** 2 * np.expm1(self.sigma**2 * np.asarray(t, float)[..., None])
+        return self.mean(x0, t) ** 2 * np.expm1(self.sigma**2 * self._asked(x0, t)[1][..., None])
 
     def covariance(self, x0, s: float, t: float):
         """Cov(S_i(s), S_j(t)) = E S_i(s) E S_j(t) (e^{sigma_i sigma_j R_ij min(s, t)} - 1), (d, d)."""
+        shapes = [a.shape[k == 0:] for k, a in enumerate(self._asked(x0, s, t))]
+        if any(shapes):
+            raise ValueError("covariance takes one start and two numbers s and t, and here are arrays of them: "
+                             f"{shapes[0]} starts, {shapes[1]} s, {shapes[2]} t")
         grown = np.expm1(np.outer(self.sigma, self.sigma) * self.correlation * min(s, t))
         return np.outer(self.mean(x0, s), self.mean(x0, t)) * grown
+
+    def _asked(self, x0, *times) -> tuple[np.ndarray, ...]:
+        """x0 (..., d) and times as arrays, checked."""
+        state = np.asarray(real("x0", np.asarray(x0)))
+        if state.shape[-1:] != self.mu.shape:
+            raise ValueError(f"x0 must hold a price of each of the {len(self.mu)} assets, got {x0!r}")
+        return state, *map(np.asarray, asked(self, tuple(np.moveaxis(state, -1, 0)), *times)[1:])
 
 
 def _vector(name: str, value, d: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdekit.processes.check import positive
+from sdekit.processes.check import asked, positive
 from sdekit.sde import SDE
 
 
@@ -47,6 +47,7 @@ class BrownianBridge(SDE):
 
     def mean(self, x0, t):
         """E X(t) = x0 + (b - x0) t / T."""
+        x0, t = asked(self, x0, t)
         return x0 + (self.parameters["end"] - x0) * t / self.parameters["horizon"]
 
     def variance(self, x0, t):
@@ -55,10 +56,12 @@ class BrownianBridge(SDE):
 
     def covariance(self, x0, s, t):
         """Cov(X(s), X(t)) = sigma^2 s (T - t) / T for s <= t."""
+        x0, s, t = asked(self, x0, s, t)
         T, first, last = self.parameters["horizon"], np.minimum(s, t), np.maximum(s, t)
         return self.parameters["sigma"] ** 2 * first * (T - last) / T
 
     def law(self, x0, t):
         """The law of X(t), a frozen scipy.stats.norm."""
         from scipy.stats import norm
+        x0, t = asked(self, x0, t, spread=True)
         return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)

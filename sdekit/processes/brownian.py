@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdekit.processes.check import positive
+from sdekit.processes.check import asked, positive
 from sdekit.sde import SDE
 
 
@@ -34,17 +34,21 @@ class BrownianMotion(SDE):
 
     def mean(self, x0, t):
         """E X(t) = x0 + mu t."""
+        x0, t = asked(self, x0, t)
         return x0 + self.parameters["mu"] * t
 
     def variance(self, x0, t):
         """Var X(t) = sigma^2 t."""
+        x0, t = asked(self, x0, t)
         return self.parameters["sigma"] ** 2 * t
 
     def covariance(self, x0, s, t):
         """Cov(X(s), X(t)) = sigma^2 min(s, t)."""
+        x0, s, t = asked(self, x0, s, t)
         return self.variance(x0, np.minimum(s, t))
 
     def law(self, x0, t):
         """The law of X(t), a frozen scipy.stats.norm."""
         from scipy.stats import norm
+        x0, t = asked(self, x0, t, spread=True)
         return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)

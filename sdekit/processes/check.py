@@ -1,8 +1,57 @@
-"""Checks on the parameters of processes."""
+"""Checks on the parameters of processes, and on what their closed forms are asked for."""
+
+from typing import Any
 
 import numpy as np
 
+from sdekit.inputs import Start, check_domain
 from sdekit.sde import Equation, numbers
+
+
+def asked(process: Equation, x0, *times, spread: bool = False) -> tuple[Any, ...]:
+    """(x0, *times) of a closed form: numbers, or arrays that broadcast with each other and with the parameters.
+
+    x0      in the process's domain; of a system a tuple of components, which comes back as one
+    times   finite, from 0 on, and not beyond the process's end
+    spread  the law has to have one: t > 0, and before the end of a bridge
+
+    Raises TypeError for what is no real number, ValueError outside these bounds.
+    """
+    system, domain, end = isinstance(x0, tuple), process.domain, getattr(process, "lifetime", np.inf)
+    state = tuple(real("x0", v) for v in (x0 if system else (x0,)))
+    if domain is not None and (system != (len(domain) > 1) or len(state) != len(domain)):
+        wanted = f"a tuple of {len(domain)}" if len(domain) > 1 else "a number or an array"
+        raise TypeError(f"x0 of {process!r} must be {wanted}, got {x0!r}")
+    check_domain(process, Start(tuple(np.ravel(v) for v in state), 1, not system, tensor=False))
+    times = tuple(real("t", t, "; the law that it tends to is stationary()" * hasattr(process, "stationary"))
+                  for t in times)
+    for t in map(np.asarray, times):
+        if (t < 0).any():
+            raise ValueError(f"t must be a time from 0 on, got {t[t < 0].flat[0]}")
+        if (t > end * (1 + 1e-12)).any():
+            raise ValueError(f"{process!r} lives until t = {end:g}, got t={t.max()}")
+        if spread and ((t == 0) | (t >= end)).any():
+            raise ValueError(f"at t = {t[(t == 0) | (t >= end)].flat[0]:g} the state of {process!r} is known, it has "
+                             "no law of scipy.stats; ask for times between")
+    shapes = [("x0", np.shape(v)) for v in state] + [("t", np.shape(t)) for t in times]
+    shapes += [(k, np.shape(numbers(v))) for k, v in process.parameters.items()]
+    try:
+        np.broadcast_shapes(*(shape for _, shape in shapes))
+    except ValueError:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes if shape)
+        raise ValueError(f"x0, times and parameters must broadcast, got {told}; t[:, None] makes a row for each "
+                         "time") from None
+    return state if system else state[0], *times
+
+
+def real(name: str, value, advice: str = "") -> Any:
+    """A finite real number, or an array of them; TypeError or ValueError for anything else."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a real number or an array of them, got {value!r}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}{advice}")
+    return array.astype(float) if array.ndim else float(array)
 
 
 def positive(process: Equation, *names: str) -> None:

@@ -11,7 +11,7 @@ It is drawn exactly: for d > 1 as (Z + sqrt lambda)^2 + chi^2_{d-1}, else as chi
 import numpy as np
 
 from sdekit import draws
-from sdekit.processes.check import not_negative, positive
+from sdekit.processes.check import asked, not_negative, positive
 from sdekit.sde import SDE
 
 
@@ -51,7 +51,8 @@ class CoxIngersollRoss(SDE):
     theta  the level, >= 0
     sigma  the noise's size, > 0
 
-    `simulate` draws it exactly by default: never negative, never NaN, whether 2 kappa theta >= sigma^2 or not.
+    `simulate` draws it exactly by default: never negative, never NaN, whether 2 kappa theta >= sigma^2 or not. Leave
+    rtol and atol out: there is no error to be made smaller, and other methods' adaptive steps get very short at 0.
 
     >>> rate = CoxIngersollRoss(kappa=1.0, theta=0.04, sigma=0.4)  # Feller's condition is broken
     >>> round(float(rate.mean(0.09, t=1.0)), 6)
@@ -71,29 +72,39 @@ class CoxIngersollRoss(SDE):
 
     def mean(self, x0, t):
         """E X(t) = x0 e^{-kappa t} + theta (1 - e^{-kappa t})."""
+        x0, t = asked(self, x0, t)
         past = -self.parameters["kappa"] * t
         return x0 * np.exp(past) - self.parameters["theta"] * np.expm1(past)
 
     def variance(self, x0, t):
         """Var X(t) = sigma^2/kappa (1 - e) (x0 e + theta (1 - e) / 2), e = e^{-kappa t}."""
+        x0, t = asked(self, x0, t)
         kappa, theta, sigma = (self.parameters[name] for name in ("kappa", "theta", "sigma"))
         gone = -np.expm1(-kappa * t)
         return sigma**2 / kappa * gone * (x0 * np.exp(-kappa * t) + 0.5 * theta * gone)
 
     def covariance(self, x0, s, t):
         """Cov(X(s), X(t)) = e^{-kappa |t - s|} Var X(min(s, t))."""
+        x0, s, t = asked(self, x0, s, t)
         return np.exp(-self.parameters["kappa"] * np.abs(np.subtract(t, s))) * self.variance(x0, np.minimum(s, t))
 
     def law(self, x0, t):
-        """The law of X(t), t > 0, theta > 0: a frozen scipy.stats.ncx2 (chi2 from x0 = 0)."""
-        from scipy.stats import chi2, ncx2
-        kappa, theta, sigma = (self.parameters[name] for name in ("kappa", "theta", "sigma"))
+        """The law of X(t), t > 0, theta > 0: a frozen scipy.stats.ncx2, of non-centrality 0 from x0 = 0."""
+        from scipy.stats import ncx2
+        x0, t = asked(self, x0, t, spread=True)
+        kappa, theta, sigma = self._with_a_level()
         c = -(sigma**2) * np.expm1(-kappa * t) / (4 * kappa)
-        d, lam = 4 * kappa * theta / sigma**2, x0 * np.exp(-kappa * t) / c
-        return ncx2(d, lam, scale=c) if np.all(lam > 0) else chi2(d, scale=c)
+        return ncx2(4 * kappa * theta / sigma**2, x0 * np.exp(-kappa * t) / c, scale=c)
 
     def stationary(self):
         """The law that it tends to and keeps: gamma, of shape 2 kappa theta / sigma^2 and scale sigma^2 / (2 kappa)."""
         from scipy.stats import gamma
-        kappa, theta, sigma = (self.parameters[name] for name in ("kappa", "theta", "sigma"))
+        kappa, theta, sigma = self._with_a_level()
         return gamma(2 * kappa * theta / sigma**2, scale=sigma**2 / (2 * kappa))
+
+    def _with_a_level(self) -> tuple:
+        kappa, theta, sigma = (self.parameters[name] for name in ("kappa", "theta", "sigma"))
+        if not np.all(np.greater(theta, 0.0)):
+            raise ValueError(f"with theta = 0 {self!r} has an atom at 0 and no law of scipy.stats; mean, variance and "
+                             "paths are there")
+        return kappa, theta, sigma

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdekit.processes.check import positive
+from sdekit.processes.check import asked, positive
 from sdekit.sde import SDE, numbers
 
 
@@ -35,18 +35,22 @@ class LinearDrift(SDE):
 
     def mean(self, x0, t):
         """E X(t) = x0 e^{a t}."""
+        x0, t = asked(self, x0, t)
         return x0 * np.exp(self.parameters["a"] * t)
 
     def variance(self, x0, t):
         """Var X(t) = sigma^2 (e^{2 a t} - 1) / (2 a)."""
+        x0, t = asked(self, x0, t)
         a, sigma = self.parameters["a"], self.parameters["sigma"]
         return sigma**2 * np.expm1(2 * a * t) / (2 * a)
 
     def covariance(self, x0, s, t):
         """Cov(X(s), X(t)) = e^{a |t - s|} Var X(min(s, t))."""
+        x0, s, t = asked(self, x0, s, t)
         return np.exp(self.parameters["a"] * np.abs(np.subtract(t, s))) * self.variance(x0, np.minimum(s, t))
 
     def law(self, x0, t):
         """The law of X(t), a frozen scipy.stats.norm."""
         from scipy.stats import norm
+        x0, t = asked(self, x0, t, spread=True)
         return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)

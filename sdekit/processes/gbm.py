@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdekit.processes.check import positive
+from sdekit.processes.check import asked, positive
 from sdekit.sde import SDE
 
 
@@ -38,6 +38,7 @@ class GeometricBrownianMotion(SDE):
 
     def mean(self, s0, t):
         """E S(t) = S(0) e^{mu t}."""
+        s0, t = asked(self, s0, t)
         return s0 * np.exp(self.parameters["mu"] * t)
 
     def variance(self, s0, t):
@@ -46,11 +47,15 @@ class GeometricBrownianMotion(SDE):
 
     def covariance(self, s0, s, t):
         """Cov(S(s), S(t)) = S(0)^2 e^{mu (s + t)} (e^{sigma^2 min(s, t)} - 1)."""
+        s0, s, t = asked(self, s0, s, t)
         grown = np.expm1(self.parameters["sigma"] ** 2 * np.minimum(s, t))
         return self.mean(s0, s) * self.mean(s0, t) * grown
 
     def law(self, s0, t):
         """The law of S(t) for S(0) > 0, a frozen scipy.stats.lognorm."""
         from scipy.stats import lognorm
+        s0, t = asked(self, s0, t, spread=True)
+        if not np.all(np.greater(s0, 0.0)):
+            raise ValueError(f"S(t) is lognormal for S(0) > 0, got {np.min(s0)}")
         mu, sigma = self.parameters["mu"], self.parameters["sigma"]
         return lognorm(sigma * np.sqrt(t), scale=s0 * np.exp((mu - sigma**2 / 2) * t))

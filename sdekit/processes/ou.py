@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdekit.processes.check import positive
+from sdekit.processes.check import asked, positive
 from sdekit.sde import SDE
 
 
@@ -34,21 +34,25 @@ class OrnsteinUhlenbeck(SDE):
 
     def mean(self, x0, t):
         """E X(t) = x0 e^{-kappa t} + theta (1 - e^{-kappa t})."""
+        x0, t = asked(self, x0, t)
         past = -self.parameters["kappa"] * t
         return x0 * np.exp(past) - self.parameters["theta"] * np.expm1(past)
 
     def variance(self, x0, t):
         """Var X(t) = sigma^2 (1 - e^{-2 kappa t}) / (2 kappa)."""
+        x0, t = asked(self, x0, t)
         kappa, sigma = self.parameters["kappa"], self.parameters["sigma"]
         return -(sigma**2) * np.expm1(-2 * kappa * t) / (2 * kappa)
 
     def covariance(self, x0, s, t):
         """Cov(X(s), X(t)) = e^{-kappa |t - s|} Var X(min(s, t))."""
+        x0, s, t = asked(self, x0, s, t)
         return np.exp(-self.parameters["kappa"] * np.abs(np.subtract(t, s))) * self.variance(x0, np.minimum(s, t))
 
     def law(self, x0, t):
         """The law of X(t), a frozen scipy.stats.norm."""
         from scipy.stats import norm
+        x0, t = asked(self, x0, t, spread=True)
         return norm(self.mean(x0, t), self.variance(x0, t) ** 0.5)
 
     def stationary(self):

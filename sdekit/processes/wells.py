@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdekit.processes.check import not_negative, positive
+from sdekit.processes.check import asked, not_negative, positive
 from sdekit.sde import SDE
 
 
@@ -35,7 +35,10 @@ class DoubleWell(SDE):
     def stationary(self, x):
         """The density that it tends to and keeps, at x; parameters one number each."""
         from scipy.integrate import quad
-        a, b, sigma = (self.parameters[name] for name in ("a", "b", "sigma"))
+        x, (a, b, sigma) = asked(self, x)[0], (self.parameters[name] for name in ("a", "b", "sigma"))
+        if any(map(np.ndim, (a, b, sigma))):
+            raise ValueError(f"the density is that of one well, and {self!r} has parameters for each path; make a "
+                             "DoubleWell of three numbers")
         well = (a / b) ** 0.5
         # V less its least value is b (y^2 - a/b)^2 / 4, where the difference of the two would lose its digits
         density = lambda y: np.exp(-0.5 * b * (y * y - a / b) ** 2 / sigma**2)

@@ -37,15 +37,19 @@ class Chain(MarkovProcess):
     """
 
     unit = 1.0
+    counts = True
     P: np.ndarray
     states: tuple
 
     def __init__(self, P, states: Sequence | None = None):
         P = _stochastic(P)
+        if states is not None and not np.iterable(states):
+            raise TypeError(f"states must be a sequence of {len(P)} names, such as ('dry', 'wet'); got "
+                            f"{states!r}")
         names = tuple(range(len(P)) if states is None else states)
         if len(names) != len(P) or len(set(names)) != len(P):
             raise ValueError(f"P has {len(P)} states, so states must hold as many different names, got {names}")
-        vars(self).update(P=P, states=names)
+        vars(self).update(P=P, states=names, domain=((0.0, len(P) - 1.0),))
         super().__init__(_lookup(P))
 
     def __getstate__(self):
@@ -81,8 +85,12 @@ class Chain(MarkovProcess):
         return self.states.index(state)
 
     def names(self, x) -> np.ndarray:
-        """The names of states given by number, of the shape of x."""
-        return np.array(self.states)[np.asarray(x).astype(int)]
+        """The names of states given by number, of the shape of x. Raises ValueError for what is no state's number."""
+        x = np.asarray(x, float)
+        bad = ~((x >= 0) & (x < len(self.P)) & (x == np.floor(x)))
+        if bad.any():
+            raise ValueError(f"the states are numbered from 0 to {len(self.P) - 1}, got {x[bad].flat[0]:g}")
+        return np.array(self.states)[x.astype(int)]
 
     def law(self, x0, n: int) -> Finite:
         """P(X_n = j | X_0 = x0) = (P^n)_{x0, j}, on the numbers of the states."""

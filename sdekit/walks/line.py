@@ -12,6 +12,7 @@ ratios of neighbours from the middle outwards.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from sdekit.gaussian import Gaussian
 from sdekit.interp import interp
 from sdekit.markov import MarkovProcess
 from sdekit.walks.finite import Finite
-from sdekit.walks.moves import counts, moves, ordered
+from sdekit.walks.moves import check_sites, counts, moves, ordered
+
+NORMAL = "for so many, Gaussian(walk.mean(x0, n), walk.variance(x0, n)) is near, by the central limit theorem"
 
 
 def coin(x, t, h, place, p):
@@ -44,7 +47,8 @@ class CoinWalk(MarkovProcess):
 
     def law(self, x0: float, n: int) -> Finite:
         """X_n = x0 + 2 B - n, B ~ binomial(n, p): on the n + 1 sites of n's parity."""
-        n, p = moves("n", n), self.parameters["p"]
+        n, p = moves("n", n), _one(self, "p")
+        check_sites(n, NORMAL)
         j, middle = np.arange(n), min(int((n + 1) * p), n)
         up = (n - j[middle:]) / (j[middle:] + 1.0) * (p / (1.0 - p) if middle < n else 0.0)
         down = (j[:middle] + 1.0) / (n - j[:middle]) * ((1.0 - p) / p if middle else 0.0)
@@ -69,8 +73,12 @@ class CoinWalk(MarkovProcess):
         Raises ValueError for an end that m flips cannot reach.
         """
         n, m = ordered(n, m)
-        right = (x_m - x0 + m) / 2.0
-        if right != int(right) or not 0 <= right <= m:
+        check_sites(n, NORMAL)
+        p, right = _one(self, "p"), (x_m - x0 + m) / 2.0
+        if p in (0.0, 1.0) and right != p * m:
+            raise ValueError(f"{m} flips of a coin with p = {p:g} lead from {x0:g} to {x0 + (2.0 * p - 1.0) * m:g} for "
+                             f"certain, and not to {x_m:g}")
+        if not 0 <= right <= m or right != int(right):
             raise ValueError(f"{m} flips from {x0:g} cannot end at {x_m:g}; they reach {x0 - m:g}, {x0 - m + 2:g}, "
                              f"..., {x0 + m:g}")
         r = int(right)
@@ -108,7 +116,8 @@ class LazyWalk(MarkovProcess):
         They follow c_k k q = c_{k-1} (n + 1 - k) (1 - 2q) + c_{k-2} (2n + 2 - k) q (Euler), all terms positive for
         k <= n; the other half is the mirror image.
         """
-        n, q = moves("n", n), self.parameters["b"] / 200.0
+        n, q = moves("n", n), _one(self, "b") / 200.0
+        check_sites(n, NORMAL)
         x = x0 + np.arange(-n, n + 1.0)
         if not n or not q:
             return Finite(x, (np.arange(-n, n + 1) == 0).astype(float))
@@ -150,7 +159,7 @@ class GaussianWalk(MarkovProcess):
     The variance-preserving walk of p is GaussianWalk(p**0.5, (1 - p)**0.5), the halving walk GaussianWalk(0.5**0.5,
     0.5**0.5): both tend to N(0, 1) from anywhere. With a = 1 the variance explodes, and a schedule sigma(t) has two
     meanings in the literature. Here it is the sd of step t, so that variances add up; in `GaussianWalk.marginal` it is
-    the sd of X_t itself (Song et al. 2021, "VE").
+    the sd of X_t itself (Song et al. 2021, "VE"). A walk can be pickled if its schedule can.
 
     >>> GaussianWalk(2.0).law(30.0, 100)
     Gaussian(mean=array([30.]), cov=array([[400.]]))
@@ -161,14 +170,13 @@ class GaussianWalk(MarkovProcess):
 
     unit = 1.0
     jumps = False
+    s: Any
     _schedule: Callable | None
 
     def __init__(self, s: Any = 1.0, a: float = 1.0):
-        schedule = _schedule(s)
-        vars(self)["_schedule"] = schedule
+        s, schedule = _schedule(s)
+        vars(self).update(s=s, _schedule=schedule)
         if schedule is None:
-            if not np.isfinite(s) or not s > 0:
-                raise ValueError(f"s must be > 0 and finite, got {s!r}")
             super().__init__(gaussian, s=s, a=a)
             return
 
@@ -177,30 +185,43 @@ class GaussianWalk(MarkovProcess):
 
         super().__init__(scheduled, a=a)
 
+    def __getstate__(self):
+        return {"s": self.s, "a": self.parameters["a"]}
+
+    def __setstate__(self, state) -> None:
+        GaussianWalk.__init__(self, state["s"], state["a"])
+
     @classmethod
     def marginal(cls, sigma: Callable | Sequence[float]) -> "GaussianWalk":
-        """X_{n+1} = X_n + (sigma(n+1)^2 - sigma(n)^2)^{1/2} Z: from sigma(0) = 0, X_n ~ N(x_0, sigma(n)^2).
+        """X_{n+1} = X_n + (sigma(n+1)^2 - sigma(n)^2)^{1/2} Z, so that sigma(n) is the sd of X_n itself.
 
-        sigma   standard deviations that do not fall: a function of n, or an array (N + 1,) for n = 0 to N (then the
-                last step goes on)
+            X_0 ~ N(m, sigma(0)^2)    X_n ~ N(m, sigma(n)^2)
+            X_0 = x0                  X_n ~ N(x0, sigma(n)^2 - sigma(0)^2), as `law` has it
+
+        sigma   standard deviations >= 0 that do not fall: a function of n, or an array (N + 1,) for n = 0 to N (then
+                the last step goes on)
+
+        The two agree for sigma(0) = 0. For sigma(0) > 0, as in the VE models of the literature, sigma is the sd of X_n
+        from a start that has it: `simulate(walk, Gaussian(m, sigma(0)**2), ...)`. Song et al. 2021, eq. 29.
 
         Its counterpart GaussianWalk(sigma) takes steps of sd sigma(n): N(x_0, sigma(0)^2 + ... + sigma(n-1)^2).
 
         >>> walk = GaussianWalk.marginal(np.sqrt)              # Brownian motion
         >>> walk.law(0.0, 9).cov, GaussianWalk(np.sqrt).law(0.0, 9).cov
         (array([[9.]]), array([[36.]]))
+        >>> GaussianWalk.marginal([3.0, 5.0]).law(0.0, 1).cov            # 5^2 - 3^2
+        array([[16.]])
         """
         if callable(sigma):
-            at: Callable = sigma
-            return cls(lambda n: np.sqrt(at(n + 1.0) ** 2 - at(n) ** 2))
-        values = np.array(sigma, float)
-        falls = np.flatnonzero(np.diff(values) < 0) if values.ndim == 1 else []
+            return cls(Increments(sigma))
+        values = _numbers("sigma", sigma)
+        if len(values) < 2:
+            raise ValueError(f"sigma must hold at least two numbers (N + 1,), got shape {values.shape}")
+        falls = np.flatnonzero(np.diff(values) < 0)
         if len(falls):
             raise ValueError(f"a marginal sigma cannot fall, since steps add noise, but sigma[{falls[0]}] = "
                              f"{values[falls[0]]:g} is followed by {values[falls[0] + 1]:g}")
-        if values.ndim != 1 or len(values) < 2:
-            raise ValueError(f"sigma must hold at least two numbers (N + 1,), got shape {values.shape}")
-        return cls(np.sqrt(np.diff(values**2)))
+        return cls(np.sqrt(np.diff(values) * (values[1:] + values[:-1])))
 
     def law(self, x0: float, n: int) -> Gaussian:
         """X_n ~ N(a^n x0, V_n)."""
@@ -249,6 +270,7 @@ class GaussianWalk(MarkovProcess):
                 log = 2.0 * np.log(np.abs(a))
                 geometric = np.where(n == 0, 0.0, np.expm1(n * log) / np.expm1(log))
             return s**2 * np.where(np.abs(a) == 1.0, n, np.where(a == 0.0, np.minimum(n, 1.0), geometric))[()]
+        check_sites(int(np.max(n)), "sum s_n^2 itself, where its sum is known")
         steps = np.arange(start, start + int(np.max(n)), dtype=float)
         with np.errstate(invalid="ignore"):
             s2 = np.broadcast_to(self._schedule(steps), steps.shape) ** 2
@@ -267,19 +289,67 @@ def _from_ratios(down: np.ndarray, up: np.ndarray) -> np.ndarray:
     return p / p.sum()
 
 
-def _schedule(s) -> Callable | None:
-    """s as a function of the step; None for a number."""
+@dataclass(frozen=True)
+class Increments:
+    """What the marginal sd sigma makes of step n: (sigma(n+1)^2 - sigma(n)^2)^{1/2}."""
+
+    sigma: Callable
+
+    def __call__(self, n):
+        return self.function(n)
+
+    @property
+    def function(self) -> Callable:
+        """The same as a plain function, which can be compiled."""
+        sigma = self.sigma
+
+        def step(n):
+            before, after = sigma(n), sigma(n + 1.0)
+            return np.sqrt((after - before) * (after + before))
+
+        return step
+
+
+def _schedule(s) -> tuple[Any, Callable | None]:
+    """s, checked; and as a function of the step, None for a number."""
     if callable(s):
-        return s
-    if np.ndim(s) == 0:
-        return None
-    values = np.array(s, float)
-    if not (values >= 0).all():
-        raise ValueError(f"standard deviations must be at least 0, but s holds {values[~(values >= 0)][0]:g}")
-    return interp(np.arange(len(values)), values)
+        return s, s.function if isinstance(s, Increments) else s
+    if np.ndim(s):
+        values = _numbers("s", s)
+        return values, interp(np.arange(len(values)), values)
+    if np.asarray(s).dtype.kind not in "iuf":
+        raise TypeError(f"s must be a number, an array or a function of the step's number; got {s!r}")
+    if not np.isfinite(s) or not s > 0:
+        raise ValueError(f"s must be > 0 and finite, got {s!r}")
+    return float(s), None
 
 
-def _within(name: str, value: float, low: float, high: float) -> float:
+def _numbers(name: str, given) -> np.ndarray:
+    """Standard deviations, one for each step."""
+    values = np.asarray(given)
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be a list of numbers, one for each step, or a function of its number; got "
+                         f"{given!r}")
+    values = values.astype(float)
+    bad = ~((values >= 0) & np.isfinite(values))
+    if bad.any():
+        raise ValueError(f"standard deviations must be finite and at least 0, but {name} holds {values[bad][0]:g}")
+    values.setflags(write=False)
+    return values
+
+
+def _one(walk: MarkovProcess, name: str) -> float:
+    """A parameter, where it has to be one number."""
+    value = walk.parameters[name]
+    if np.ndim(value):
+        raise ValueError(f"the parameter {name} of {walk!r} holds one number for each path, and a law is of one walk; "
+                         f"ask {type(walk).__name__}({name}={value[0]:g}) for it")
+    return value
+
+
+def _within(name: str, value: Any, low: float, high: float) -> Any:
+    if np.asarray(value).dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number between {low:g} and {high:g}, got {value!r}")
     if not (np.min(value) >= low and np.max(value) <= high):
         raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
     return value

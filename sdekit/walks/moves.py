@@ -2,7 +2,8 @@
 
 import numpy as np
 
-MOST = 2**32
+MOST = 2**53  # counts that a float holds
+SITES = 10**7  # numbers that are worked out one by one
 
 
 def counts(name: str, n) -> np.ndarray:
@@ -18,6 +19,12 @@ def moves(name: str, n) -> int:
     if np.ndim(n):
         raise ValueError(f"{name} must be one whole number, got shape {np.shape(n)}")
     return int(counts(name, n))
+
+
+def check_sites(n: int, instead: str) -> None:
+    """Raise ValueError where n moves are too many to go through one by one."""
+    if n > SITES:
+        raise ValueError(f"this goes through all {n:,} moves, and {SITES:,} are the most; {instead}")
 
 
 def ordered(n, m) -> tuple[int, int]:

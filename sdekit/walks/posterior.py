@@ -8,7 +8,9 @@ For every s; so that for small s, where q is smooth and positive near k, the law
 the prior. What is left is its skewness s^3 (log q)''': KL(law, Gaussian) = s^6 ((log q)'''(k))^2 / 12 + ..., a 64th for
 each halving of s. At an edge of the prior q is not smooth on the scale s, and none of this holds.
 
-Integrals are taken in u = (x - k) / s, by Gauss-Legendre rules on panels that are halved until nothing changes.
+Integrals are taken in v = (x - c) / s, c the point of the support next to k, by Gauss-Legendre rules on panels that
+are halved until nothing changes. With d = (c - k) / s, phi(v + d) = phi(d) e^{-v (v + 2 d) / 2}: however far k lies
+from the support, d^2 / 2 is in the logarithm of q alone, and takes no digits from the law.
 """
 
 import math
@@ -26,6 +28,8 @@ from sdekit.walks.priors import Known, as_prior
 REACH = 12.0  # standard deviations of the noise around k: beyond them it has e^-72 of its density
 FAR = 80.0  # a density of e^-80 times the peak is left out
 RADIUS, STEP = 8, 0.125  # of the differences for Tweedie's formula, in units of s
+BLURRED = 1e-3  # a log density that is rounded to this leaves no law
+TINY = -690.0  # log of what next to no float64 is
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Posterior:
     width  of the slice around k; 0 for k itself
 
     Raises TypeError for a prior without a density, ValueError for s <= 0, a negative width, and a k where X_1 has no
-    density. Relative errors are about 1e-14; 1e-8 where the prior is infinite at an edge, and 1e-15 |log q(k)| where k
-    is far from all of it.
+    density, or next to none. Relative errors are about 1e-14; 1e-8 where the prior is infinite at an edge, and
+    1e-15 |log p| where k leads so far out that the prior's own logarithm is large.
 
     >>> import scipy.stats
     >>> seen = Posterior(scipy.stats.norm(0.0, 1.0), s=0.5, k=2.0)
@@ -61,37 +65,61 @@ class Posterior:
         checked("width", self.width, ">= 0", lambda width: width >= 0)
         object.__setattr__(self, "_prior", as_prior(self.prior))
 
+    @property
+    def _centre(self) -> float:
+        """c, where v = (x - c) / s is 0."""
+        return min(max(self.k, self._prior.support[0]), self._prior.support[1])
+
+    @property
+    def _off(self) -> float:
+        """d = (c - k) / s: 0 for a k in the support."""
+        return (self._centre - self.k) / self.s
+
+    @property
+    def _half(self) -> float:
+        """Half the width of the slice, in units of s."""
+        return self.width / (2.0 * self.s)
+
+    @property
+    def _gap(self) -> float:
+        """How far the support is from k, or from the slice, in units of s; e^{-gap^2/2} is left out of `_log_seen`."""
+        return max(abs(self._off) - self._half, 0.0)
+
     @cached_property
     def _rule(self) -> Panels:
-        """The panels and, at their points, log p(k + s u) + log phi(u)."""
+        """The panels and, at their points, the logarithm of the joint density of x and k, without e^{-gap^2/2}."""
         return panels(self._log_joint, *self._window())
 
-    def _log_joint(self, u: np.ndarray) -> np.ndarray:
-        a, b = self._prior.support
-        ends = [abs(v) for v in (self.k, a, b) if math.isfinite(v)]
-        inside = np.spacing(max(ends))  # a density may be infinite at the edge itself
-        x = np.clip(self.k + self.s * u, a + inside, b - inside)
-        return self._prior.logpdf(x) + self._log_seen(u)
+    def _log_joint(self, v: np.ndarray) -> np.ndarray:
+        c, (a, b) = self._centre, self._prior.support
+        inside = [np.spacing(max(abs(end), abs(c))) if math.isfinite(end) else 0.0 for end in (a, b)]
+        x = np.clip(c + self.s * v, a + inside[0], b - inside[1])  # a density may be infinite at the edge itself
+        return self._prior.logpdf(x) + self._log_seen(v)
 
-    def _log_seen(self, u: np.ndarray) -> np.ndarray:
-        """log phi(u), or log of the mean of phi over the slice, as wide as `half` on either side."""
-        half = self.width / (2.0 * self.s)
+    def _log_seen(self, v: np.ndarray) -> np.ndarray:
+        """log phi(v + d), or of its mean over the slice, as wide as `half` on either side; plus gap^2/2."""
+        half, d = self._half, self._off
         if not half:
-            return -0.5 * (u * u + math.log(2.0 * math.pi))
-        from scipy.special import log_ndtr  # loaded where it is needed: it takes longer than all of sdekit
+            return -0.5 * (v * (v + 2.0 * d) + math.log(2.0 * math.pi))
+        from scipy.special import erfcx, log_ndtr  # loaded where needed: they take longer than all of sdekit
 
-        near, far = log_ndtr(half - np.abs(u)), log_ndtr(-half - np.abs(u))
-        return near + np.log(-np.expm1(far - near)) - math.log(2.0 * half)
+        if not self._gap:
+            near, far = log_ndtr(half - np.abs(v + d)), log_ndtr(-half - np.abs(v + d))
+            return near + np.log(-np.expm1(far - near)) - math.log(2.0 * half)
+        # Phi(-y) = e^{-y^2/2} erfcx(y / 2^{1/2}) / 2, y from the near and from the far end of the slice
+        y = self._gap + np.abs(v)
+        near, far = (erfcx(end / math.sqrt(2.0)) for end in (y, y + 2.0 * half))
+        rest = near - far * np.exp(-2.0 * half * (y + half))
+        return np.log(rest / (4.0 * half)) - 0.5 * np.abs(v) * (y + self._gap)
 
     def _window(self) -> tuple[np.ndarray, float]:
         """The first edges of panels, around all that matters of the law, and the spacing of numbers there."""
-        low, high = ((end - self.k) / self.s for end in self._prior.support)
-        half = self.width / (2.0 * self.s)
-        near = min(max(0.0, low), high)
-        reach = (max(low, near - half - REACH), min(high, near + half + REACH))
+        c, half = self._centre, self._half
+        low, high = ((end - c) / self.s for end in self._prior.support)
+        reach = (max(low, -half - REACH), min(high, half + REACH))
         offsets = half + np.array([-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0])
-        places = [near, *(near + offsets), *(near - offsets), *((np.array(self._prior.points) - self.k) / self.s)]
-        places = np.array([u for u in places if low < u < high])
+        places = [0.0, *offsets, *-offsets, *((np.array(self._prior.points) - c) / self.s)]
+        places = np.array([v for v in places if low < v < high])
         for _ in range(60):
             edges = np.unique([*reach, *places[(places > reach[0]) & (places < reach[1])]])
             values = self._log_joint(points_of(edges[:-1], edges[1:]))
@@ -113,12 +141,40 @@ class Posterior:
             raise ValueError(f"X_1 = {self.k:g} cannot have come from this prior, whose support is "
                              f"{self._prior.support}: the density of X_1 is 0 there. If the prior has narrow peaks, "
                              "name them: points=(...)")
-        return edges, EPS * max(1.0, abs(self.k) / self.s)
+        spacing = max(EPS * abs(c) / self.s, 1e-300)
+        return self._closer(edges, spacing), spacing
+
+    def _closer(self, edges: np.ndarray, spacing: float) -> np.ndarray:
+        """More edges, where from one point between them to the next the law falls so far that it may hide there."""
+        for _ in range(60):
+            v = points_of(edges[:-1], edges[1:]).ravel()
+            log_joint = self._log_joint(v)
+            top = int(log_joint.argmax())
+            high, low = np.maximum(log_joint[1:], log_joint[:-1]), np.minimum(log_joint[1:], log_joint[:-1])
+            falls = (high > log_joint[top] - FAR / 2.0) & (low < high - 8.0) & (np.diff(v) > 8.0 * spacing)
+            falls = np.flatnonzero(falls)
+            if not len(falls):
+                break
+            edges = np.unique([*edges, *v[falls], *v[falls + 1]])
+        log_prior = float(self._prior.logpdf(self._centre + self.s * v[top:top + 1])[0])
+        if EPS * abs(log_prior) > BLURRED:
+            raise ValueError(f"X_1 = {self.k:g} leads so far out that the prior's log density there, {log_prior:.3g}, "
+                             f"is known to {EPS * abs(log_prior):.2g} only, and no law is left; take k nearer to the "
+                             "prior, or a larger s")
+        if log_prior < TINY and np.isneginf(log_joint).any():
+            raise ValueError(f"X_1 = {self.k:g} leads to where the prior's density ends in rounding, below 1e-300; "
+                             "give a distribution of scipy.stats that knows its logpdf, or take k nearer to the prior")
+        return edges
+
+    @property
+    def _log_mass(self) -> float:
+        """log q(k) + gap^2/2."""
+        return float(self._rule.peak + math.log(self._rule.mass.sum()))
 
     @property
     def log_evidence(self) -> float:
         """log q(k)."""
-        return float(self._rule.peak + math.log(self._rule.mass.sum()))
+        return self._log_mass - 0.5 * self._gap**2
 
     @property
     def evidence(self) -> float:
@@ -127,15 +183,15 @@ class Posterior:
 
     @cached_property
     def _moments(self) -> tuple[float, float]:
-        """Mean and variance of (X_0 - k) / s."""
-        u, p = self._rule.points, self._rule.probabilities
-        mean = float((p * u).sum())
-        return mean, float((p * (u - mean) ** 2).sum())
+        """Mean and variance of (X_0 - c) / s."""
+        v, p = self._rule.points, self._rule.probabilities
+        mean = float((p * v).sum())
+        return mean, float((p * (v - mean) ** 2).sum())
 
     @property
     def mean(self) -> float:
         """E[X_0 | k]."""
-        return self.k + self.s * self._moments[0]
+        return self._centre + self.s * self._moments[0]
 
     @property
     def variance(self) -> float:
@@ -147,18 +203,18 @@ class Posterior:
         x = np.asarray(x, float)
         a, b = self._prior.support
         within = (x >= a) & (x <= b)
-        x = np.where(within, x, min(max(self.k, a), b))
-        log_joint = self._prior.logpdf(x) + self._log_seen((x - self.k) / self.s)
-        return np.where(within, np.exp(log_joint - math.log(self.s) - self.log_evidence), 0.0)
+        x = np.where(within, x, self._centre)
+        log_joint = self._prior.logpdf(x) + self._log_seen((x - self._centre) / self.s)
+        return np.where(within, np.exp(log_joint - math.log(self.s) - self._log_mass), 0.0)
 
     def cdf(self, x):
         """P(X_0 <= x | k), of the shape of x."""
-        u, rule = (np.asarray(x, float) - self.k) / self.s, self._rule
-        u = np.clip(u, rule.begin[0], rule.end[-1])
-        j = np.searchsorted(rule.begin[1:], u, "right")
+        v, rule = (np.asarray(x, float) - self._centre) / self.s, self._rule
+        v = np.clip(v, rule.begin[0], rule.end[-1])
+        j = np.searchsorted(rule.begin[1:], v, "right")
         before = np.append(0.0, np.cumsum(rule.mass))[j]
-        part = np.exp(self._log_joint(points_of(rule.begin[j].ravel(), u.ravel())) - rule.peak) @ WEIGHTS
-        return np.clip((before + part.reshape(u.shape) * (u - rule.begin[j]) / 2.0) / rule.mass.sum(), 0.0, 1.0)
+        part = np.exp(self._log_joint(points_of(rule.begin[j].ravel(), v.ravel())) - rule.peak) @ WEIGHTS
+        return np.clip((before + part.reshape(v.shape) * (v - rule.begin[j]) / 2.0) / rule.mass.sum(), 0.0, 1.0)
 
     @property
     def gaussian(self):
@@ -213,59 +269,6 @@ class Posterior:
         rise = float((c * (q[RADIUS + j] - q[RADIUS - j])).sum() / STEP)
         bend = float((2 * c / j * ((q[RADIUS + j] - 1.0) + (q[RADIUS - j] - 1.0))).sum() / STEP**2)
         return self.k + self.s * (float(tilt) + rise), self.s**2 * (1.0 + bend - rise**2)
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """The law of X_0 given k where the prior is a set of samples: x, each with its probability p.
-
-    evidence, stderr  q(k) as estimated from the samples, and its standard error
-    """
-
-    x: np.ndarray
-    p: np.ndarray
-    evidence: float
-    stderr: float
-
-    @property
-    def mean(self) -> float:
-        """E[X_0 | k] = sum p x."""
-        return float(self.p @ self.x)
-
-    @property
-    def variance(self) -> float:
-        """Var[X_0 | k] = sum p (x - mean)^2."""
-        return float(self.p @ (self.x - self.mean) ** 2)
-
-    @property
-    def effective(self) -> float:
-        """1 / sum p^2: how many samples of equal weight are worth as much (Kish 1965)."""
-        return float(1.0 / (self.p**2).sum())
-
-    def cdf(self, x):
-        """P(X_0 <= x | k), of the shape of x."""
-        order = np.argsort(self.x)
-        total = np.append(0.0, np.cumsum(self.p[order]))
-        return total[np.searchsorted(self.x[order], x, "right")] / total[-1]
-
-
-def weigh(samples, s: float, k: float) -> Weighted:
-    """The law of X_0 given X_1 = X_0 + s Z = k, from samples (n,) of X_0: p_i = phi_s(k - x_i) / sum_j phi_s(k - x_j).
-
-    Raises ValueError for samples that are not finite numbers (n,), and for s <= 0.
-
-    >>> law = weigh(np.linspace(0.0, 1.0, 1001), s=0.1, k=0.5)
-    >>> round(law.mean, 12), round(law.variance**0.5, 4)
-    (0.5, 0.1)
-    """
-    x = np.array(samples, float)
-    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise ValueError(f"samples must be finite numbers of shape (n,), got shape {x.shape}")
-    checked("s", s, "> 0", lambda s: s > 0)
-    checked("k", k, "", lambda k: True)
-    log_phi = -0.5 * ((x - k) / s) ** 2
-    phi, scale = np.exp(log_phi - log_phi.max()), math.exp(log_phi.max()) / (s * math.sqrt(2.0 * math.pi))
-    return Weighted(x, phi / phi.sum(), float(scale * phi.mean()), float(scale * phi.std() / len(x) ** 0.5))
 
 
 def checked(name: str, value, allowed: str, good: Callable) -> None:

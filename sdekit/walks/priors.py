@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from sdekit.starts import is_family
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -14,10 +16,11 @@ class Prior:
 
     pdf      a function of an array x, of integral 1 over the support
     support  (a, b), outside of which it is 0; infinite ends are allowed
-    points   places where it has narrow peaks, corners or jumps, as many as you like
+    points   places in it where the density has narrow peaks, corners or jumps, as many as you like
     sampler  a function of uniforms that draws from it (see `sdekit.starts`), for experiments
 
-    Raises ValueError if the density is negative, or its integral is not 1 within 1e-6.
+    Raises ValueError if the density is negative, its integral is not 1 within 1e-6, or a point is not in the support;
+    TypeError for fields of another kind.
 
     >>> Prior(lambda x: 2 * x, support=(0, 1), sampler=np.sqrt).support
     (0.0, 1.0)
@@ -31,14 +34,25 @@ class Prior:
     def __post_init__(self):
         if not callable(self.pdf):
             raise TypeError(f"pdf must be a function of x, got {self.pdf!r}")
-        a, b = (float(end) for end in self.support)
-        if not a < b:
+        ends = _numbers("support", self.support)
+        if len(ends) != 2 or not ends[0] < ends[1]:
             raise ValueError(f"support must be (a, b) with a < b, got {self.support}")
+        a, b = ends
+        points = _numbers("points", self.points)
+        outside = [x for x in points if not (a <= x <= b and math.isfinite(x))]
+        if outside:
+            raise ValueError(f"points are places in the support ({a:g}, {b:g}), got {outside[0]:g}; leave it out, or "
+                             "give a wider support")
+        if self.sampler is not None and not callable(self.sampler):
+            raise TypeError("sampler must be a function of uniforms, such as the inverse of the distribution function: "
+                            f"sampler=np.sqrt for the density 2 x on (0, 1); got {self.sampler!r}")
         object.__setattr__(self, "support", (a, b))
+        object.__setattr__(self, "points", points)
         total = self._integral()
         if not abs(total - 1.0) <= 1e-6:
+            advice = "; divide it by that" if 0.0 < total < math.inf else ""
             raise ValueError(f"the prior's density must have integral 1, but over its support ({a:g}, {b:g}) it is "
-                             f"{total:.6g}; divide it by that. If it has narrow peaks, name them: points=(...)")
+                             f"{total:.6g}{advice}. If it has narrow peaks, name them: points=(...)")
 
     def _integral(self) -> float:
         from scipy.integrate import quad  # loaded where it is needed: it takes longer than all of sdekit
@@ -52,7 +66,11 @@ class Prior:
 
     def logpdf(self, x):
         """log pdf(x), -inf where it is 0."""
-        values = np.asarray(self.pdf(x), float)
+        try:
+            values = np.asarray(self.pdf(x), float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"pdf must take an array x and give numbers, but of shape {np.shape(x)} it says: {error}; "
+                            "write it with np.exp, np.where and the like") from error
         if not (values >= 0.0).all():
             wrong = np.broadcast_to(values, np.shape(x))
             raise ValueError(f"a density is at least 0, but pdf({np.asarray(x)[~(wrong >= 0)][0]:g}) = "
@@ -76,6 +94,10 @@ def as_prior(given) -> Known:
         return given
     if isinstance(given, Prior):
         return Known(given.logpdf, given.support, tuple(given.points))
+    if is_family(given):
+        name = given.__name__ if isinstance(given, type) else given.name
+        raise TypeError(f"the prior is a family of laws, {name}, without its parameters; give one law of it: "
+                        f"{name}(...), such as norm(0.0, 1.0) or beta(2, 7)")
     if not all(hasattr(given, name) for name in ("pdf", "logpdf", "support")):
         raise TypeError("the prior must be a continuous distribution of scipy.stats, such as beta(2, 7), or a "
                         f"Prior(pdf, support=(a, b)); got {given!r}. For samples of it use weigh(samples, s, k)")
@@ -83,3 +105,10 @@ def as_prior(given) -> Known:
     inverse = getattr(given, "ppf", None) or given.icdf
     quantiles = inverse(np.array([1e-9, 1e-3, 0.02, 0.16, 0.5, 0.84, 0.98, 1 - 1e-3, 1 - 1e-9]))
     return Known(given.logpdf, (a, b), tuple(quantiles[np.isfinite(quantiles)].tolist()))
+
+
+def _numbers(name: str, given) -> tuple[float, ...]:
+    try:
+        return tuple(float(x) for x in given)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a tuple of numbers, got {given!r}") from None

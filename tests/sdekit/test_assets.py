@@ -145,3 +145,23 @@ def test_stocks_survive_pickling_and_files(tmp_path):
     loaded = sk.load(paths.save(tmp_path / "stocks.npz"), three)
     assert (loaded.replay(2).x[0] == paths.x[2]).all()
     assert (sk.load(tmp_path / "stocks.npz").x == paths.x).all()
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda: three.mean(S0, -1.0), ValueError, "t must be a time from 0 on, got -1"),
+    (lambda: three.variance(S0, np.nan), ValueError, "t must be finite, got nan"),
+    (lambda: three.covariance(S0, -0.5, 1.0), ValueError, "t must be a time from 0 on, got -0.5"),
+    (lambda: three.covariance(S0, 1.0, [1.0, 2.0]), ValueError, "one start and two numbers s and t"),
+    (lambda: three.mean((100.0, np.nan, 80.0), 1.0), ValueError, "x0 must be finite"),
+    (lambda: three.mean(100.0, 1.0), ValueError, "a price of each of the 3 assets, got 100.0"),
+    (lambda: three.covariance((1.0, 2.0), 1.0, 1.0), ValueError, "a price of each of the 3 assets"),
+])
+def test_closed_forms_of_stocks_refuse_what_is_no_time_and_no_start(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_many_starts_have_their_means_side_by_side():
+    starts = np.array([S0, (1.0, 2.0, 3.0)])
+    assert (three.mean(starts, 0.7)[1] == three.mean((1.0, 2.0, 3.0), 0.7)).all()
+    assert three.mean(starts, np.array([[0.5], [1.0], [2.0], [3.0]])).shape == (4, 2, 3)

@@ -1,5 +1,6 @@
 """Option prices three ways: closed forms against 40 digits, the walk at its order, simulations at their own errors."""
 
+import pickle
 from dataclasses import fields
 from functools import partial
 
@@ -216,6 +217,25 @@ def test_walks_that_cannot_be_fair_are_refused():
         bs.binomial(lambda s: 1.0, S, r=0.0, sigma=0.1, t=1.0, steps=9)
 
 
+def test_the_walk_takes_as_many_steps_as_one_likes():
+    """The error is -c/steps at the money, the same c from a thousand to 4 10^9 steps."""
+    exact = bs.call(S, STRIKE, R, SIGMA, T).price
+    c = [(exact - bs.binomial(OPTIONS[bs.call], S, R, SIGMA, T, n)) * n for n in (1000, 10**5, 10**7)]
+    assert np.abs(np.array(c[1:]) / c[0] - 1).max() < 0.002
+    assert abs(bs.binomial(OPTIONS[bs.call], S, R, SIGMA, T, 4 * 10**9) - exact) < 2e-9
+
+
+def test_the_walk_is_its_recursion():
+    """V_n = e^{-r h} (p V_{n+1}(u S) + (1 - p) V_{n+1}(S/u)), step by step; 1500 steps leave ends of no weight out."""
+    for n in (7, 1500):
+        h, jump = T / n, SIGMA * (T / n) ** 0.5
+        p = (np.exp((R - 0.01) * h) - np.exp(-jump)) / (2 * np.sinh(jump))
+        v = OPTIONS[bs.put](90.0 * np.exp(jump * np.arange(-n, n + 1, 2)))
+        for _ in range(n):
+            v = np.exp(-R * h) * (p * v[1:] + (1 - p) * v[:-1])
+        assert abs(bs.binomial(OPTIONS[bs.put], 90.0, R, SIGMA, T, n, 0.01) - v[0]) <= rounding(n, STRIKE)
+
+
 # --- the same equation on -W
 
 def system_drift(x, t, mu, kappa, theta):
@@ -293,6 +313,18 @@ def test_what_is_not_driven_by_normals_has_no_mirror():
         antithetic(sk.ODE(lambda x, t: x))
     with pytest.raises(ValueError, match="baoab takes an UnderdampedLangevin"):
         sk.simulate(antithetic(FALL), (1.0, 0.0), steps=3, seed=1, method=sk.baoab)
+
+
+@pytest.mark.parametrize("sde", [HESTON, STOCK, sk.Stratonovich(system_drift, system_diffusion, **HESTON.parameters)])
+def test_mirrors_survive_pickling(sde):
+    mirror = antithetic(sde)
+    again = pickle.loads(pickle.dumps(mirror))
+    x0 = S if sde is STOCK else (S, 0.04)
+    a, b = (sk.simulate(e, x0, steps=4, paths=5, seed=6, backend="numpy") for e in (mirror, again))
+    assert (a.x == b.x).all() and a.info["method"] is b.info["method"]
+    assert again.diffusion is mirror.diffusion and again.calculus == sde.calculus
+    assert isinstance(again, sk.Stratonovich) == isinstance(sde, sk.Stratonovich)
+    assert repr(mirror) == f"antithetic({sde!r})"
 
 
 # --- simulated prices
@@ -414,3 +446,28 @@ def test_hestons_own_steps_are_not_paired_and_eulers_are():
     assert_near(own.value, exact, own.stderr)
     with pytest.raises(ValueError, match="no -W"):
         price(antithetic=True)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"payoff": None}, "payoff must be a function of the final states, .* got None"),
+    ({"payoff": lambda s: max(s - 1.0, 0.0)}, "must work on all of them at once; write np.maximum in place of max"),
+    ({"payoff": lambda s: "paid"}, "the payoff must give numbers"),
+    ({"payoff": lambda s: None}, "the payoff must give numbers"),
+    ({"control": 5}, r"control must be \(function, its price\), .* got 5"),
+    ({"control": (100.0, lambda s: s)}, "the first of control must be a function"),
+    ({"control": (lambda s: s, None)}, "the price of the control must be a number"),
+    ({"rate": [0.0, 0.1]}, r"rate must be one number, got an array of shape \(2,\)"),
+    ({"antithetic": "yes"}, "antithetic must be True, False or None, got 'yes'"),
+])
+def test_wrong_payoffs_and_controls_are_refused(change, words):
+    how = {"payoff": OPTIONS[bs.call], "rate": R, **change}
+    with pytest.raises(TypeError, match=words):
+        bs.monte_carlo(sde=STOCK, x0=S, paths=100, seed=1, **how)
+
+
+def test_a_walk_needs_a_payoff():
+    for wrong, words in ((None, "payoff must be a function"), (lambda s: max(s - 1.0, 0.0), "np.maximum")):
+        with pytest.raises(TypeError, match=words):
+            bs.binomial(wrong, S, R, SIGMA, T, 9)
+    with pytest.raises(ValueError, match="x0 is an empty tuple"):
+        bs.monte_carlo(OPTIONS[bs.call], HESTON, (), steps=3, rate=R, seed=1)

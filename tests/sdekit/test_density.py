@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from scipy.linalg import expm, solve_continuous_lyapunov
-from scipy.stats import lognorm, multivariate_normal, norm, uniform
+from scipy.stats import beta, betaprime, lognorm, multivariate_normal, norm, uniform
 
 import sdekit as sk
 from sdekit.density import continuity, fokker_planck, grid
 from sdekit.density.cells import masses
 from sdekit.density.finite_volumes import FARTHEST, advance, decomposed, lines, rates
 from sdekit.density.generator import Generator
+from sdekit.density.score import changes
 from sdekit.gaussian import Gaussian
+from sdekit.numba_compiler import compiled
+from sdekit.walks.priors import Prior
 from tests.conftest import EPS, assert_near
 
 WELL = sk.SDE(lambda x, t: x - x**3, lambda x, t, s: s, s=0.8)
@@ -279,6 +282,76 @@ def test_swapped_components_give_the_transposed_density():
     assert distance(p, q.density[0].T) < 2e-4  # the order of the splitting differs
 
 
+# --- walls at which the noise dies out
+
+def square_root(a):
+    """dX = (theta - X) dt + X^{1/2} / 2 dW with p ~ x^{a-1} at 0, a = 2 theta / sigma^2, from t = 1/2 to 1."""
+    cir = sk.CoxIngersollRoss(1.0, a * 0.125, 0.5)
+    before, after = cir.law(0.2, 0.5), cir.law(0.2, 1.0)
+
+    def solved(n):
+        p = fokker_planck(cir, before, grid(0.0, 2.0, n), 0.5, 100, save="final")
+        return distance(p, cell_means(after, p.edges))
+    return solved
+
+
+@pytest.mark.parametrize("a, slowest", [(0.2, 1.2), (0.5, 1.5), (0.8, 1.8), (1.5, 1.8)])
+def test_densities_that_are_infinite_or_steep_at_a_wall(a, slowest):
+    """Fluxes that take p for smooth have the order a."""
+    cells = (50, 100, 200, 400)
+    errors = [square_root(a)(n) for n in cells]
+    assert errors[-1] < 4e-4 and order(errors, 1 / np.array(cells)) > slowest, errors
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_two_walls_at_which_the_noise_dies_out(share):
+    """dX = (m - X)/2 dt + (X (1 - X))^{1/2} dW tends to beta(m, 1 - m)."""
+    sde = sk.SDE(lambda x, t, m: (m - x) / 2, lambda x, t: np.sqrt(np.maximum(x * (1 - x), 0.0)), m=share)
+    edges, law = grid(0.0, 1.0, 100), beta(share, 1 - share)
+    p = fokker_planck(sde, norm(0.5, 0.08), edges, 30.0, 150, save="final")
+    assert distance(p, cell_means(law, edges)) < 2e-3
+
+
+def test_a_wall_at_which_the_noise_is_no_power():
+    """dX = (1/4 - 4 X) dt + (X (1 + X))^{1/2} dW tends to beta'(1/2, 9)."""
+    sde = sk.SDE(lambda x, t: 0.25 - 4 * x, lambda x, t: np.sqrt(np.maximum(x * (1 + x), 0.0)))
+    solved = [fokker_planck(sde, norm(0.5, 0.08), grid(0.0, 6.0, n), 5.0, 60, save="final") for n in (150, 300)]
+    errors = [distance(p, cell_means(betaprime(0.5, 9.0), p.edges)) for p in solved]
+    assert errors[1] < 1e-3 and order(errors, (2, 1)) > 1.4, errors
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_wall_of_the_plane(axis):
+    """Noises that have nothing in common: one component by itself is the square-root process."""
+    cir = sk.CoxIngersollRoss(1.0, 0.0625, 0.5)
+    turn = lambda v: v[::-1] if axis else v
+    sde = sk.SDE(lambda x, t: turn((0.0625 - turn(x)[0], -turn(x)[1])),
+                 lambda x, t: turn((0.5 * np.sqrt(np.maximum(turn(x)[0], 0.0)), 1.0)))
+    edges = (grid(0.0, 1.5, 80), grid(-4.0, 4.0, 24))
+    p = fokker_planck(sde, turn((cir.law(0.2, 0.5), norm(0.0, 0.7))), turn(edges), 0.5, 40, save="final")
+    share = p.density[-1].sum(axis=1 - axis) * 1.5 / 80 / 3
+    assert np.abs(share - np.diff(cir.law(0.2, 1.0).cdf(edges[0]))).sum() < 2e-3
+
+
+def test_cells_that_grow_along_either_axis():
+    sde, law = sk.SDE(lambda x, t: (-x[0], -x[1]), lambda x, t: (1.0, 1.0)), (norm(1.0, 0.5), norm(1.0, 0.5))
+    edges = 5 * np.sinh(np.linspace(-2, 2, 61)) / np.sinh(2), grid(-5, 5, 60)
+    for k in 0, 1:
+        p = fokker_planck(sde, law, edges[::-1] if k else edges, 1.0, 40, save="final")
+        np.testing.assert_allclose(p.mean()[0], np.exp(-1.0), atol=5e-3)
+        np.testing.assert_allclose(p.std()[0] ** 2, (1 - np.exp(-2.0)) / 2 + np.exp(-2.0) / 4, atol=2e-3)
+
+
+def test_warnings_of_walls_that_the_fluxes_do_not_follow():
+    vol = lambda x: np.sqrt(np.maximum(x[1], 0.0))
+    logs = sk.SDE(lambda x, t: (-x[1] / 2, 2 * (0.04 - x[1])),
+                  lambda x, t: ((vol(x), 0.0), (-0.35 * vol(x), 0.5 * 0.51**0.5 * vol(x))))
+    with pytest.warns(RuntimeWarning, match=r"at the wall x\[1\] = 0 .* infinite, y\^-0.36 .* to the power 0.64"):
+        fokker_planck(logs, (norm(0.0, 0.2), norm(0.2, 0.03)), (grid(-3.6, 3.6, 72), grid(0, 1, 20)), 1.0, 10)
+    with pytest.warns(RuntimeWarning, match=r"arrives at the wall x = 0 stays there.* 0\.\d+ is in the cells"):
+        fokker_planck(sk.CoxIngersollRoss(1.0, 0.0, 0.5), norm(0.3, 0.05), grid(0, 2, 100), 1.0, 20)
+
+
 # --- the continuity equation
 
 def test_points_that_are_drawn_together():
@@ -388,6 +461,54 @@ def test_the_score_of_a_correlated_gaussian():
     np.testing.assert_allclose(p.at((x, y)), multivariate_normal([0.0, 0.0], S).pdf(np.stack([x, y], -1)), atol=2e-3)
 
 
+def test_saved_times_that_are_too_far_apart_for_the_score():
+    """Of N(0, v), v from 1/4 to 5/4: half-way a line gives 2.4 for 4/3, and 10% more is allowed."""
+    p = fokker_planck(sk.BrownianMotion(), norm(0.0, 0.5), grid(-8, 8, 320), 1.0, 40)
+    few = sk.density.Density(p.t[::40], p.edges, p.density[::40])
+    assert changes(*few.density, (p.edges,)) == pytest.approx(3.2 / 2.4, rel=0.03)
+    with pytest.warns(RuntimeWarning, match=r'0 and 1 is off by about 4\d%.*save="all"'):
+        assert few.score(1.0, 0.5) == pytest.approx(-2.4, rel=0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few.score(1.0, 0.0), few.score(1.0)
+        assert p.score(1.0, 0.5125) == pytest.approx(-1 / 0.7625, rel=0.01)
+    with pytest.warns(RuntimeWarning, match="off by about"):
+        few.score.of(None, None)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_the_score_as_a_table_is_the_score(dimensions):
+    """As Numba compiles it: numbers in, between and beyond the nodes."""
+    if dimensions == 1:
+        p = fokker_planck(WELL, norm(-0.5, 0.4), grid(-3.5, 3.5, 70), 1.0, 8)
+        points = [-9.0, -3.5, -0.3, 0.01, 2.2, 9.0]
+    else:
+        p = Linear(TURNING, ((0.8, 0.0), (0.5, 0.4))).solved(30, 8)
+        p = sk.density.Density(np.array([0.0, 1.0]), p.edges, np.concatenate([p.density, p.density[:, ::-1]]))
+        points = [(-7.0, 0.3), (0.2, 0.3), (1.1, -0.9), (0.3, 8.0)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = p.score.of((None, None) if dimensions == 2 else None, None)
+        for x in points:
+            for t in (0.0, 0.3, 0.5, 0.99, 1.0):
+                np.testing.assert_allclose(table(x, t), p.score(x, t), rtol=1e-12, atol=1e-12)
+    assert np.isnan(table((np.nan, 0.0) if dimensions == 2 else np.nan, 0.5)).any()
+
+
+def test_the_flow_compiles():
+    p = fokker_planck(WELL, norm(-0.5, 0.4), grid(-3.5, 3.5, 70), 1.0, 8)
+    drift = sk.probability_flow(WELL, p.score).drift
+    move = compiled(lambda x, t: drift(x, t, 0.8))
+    for x, t in (-1.2, 0.0), (0.31, 0.55), (2.0, 1.0):
+        assert move(x, t) == pytest.approx(drift(x, t, 0.8), rel=1e-12)
+
+
+def test_a_start_ends_where_its_support_ends():
+    edges = (np.array([-1.0, 0.0, 0.25, 0.6, 1.2, 2.0]),)
+    np.testing.assert_allclose(masses(Prior(lambda x: 2 * x, (0.0, 1.0)), edges), [0, 0.0625, 0.2975, 0.64, 0],
+                               atol=1e-14)
+
+
 def test_starts_that_are_the_same_give_the_same_masses():
     axes = (grid(-5, 5, 100), grid(-4, 6, 50))
     a, b = norm(0.2, 0.7), norm(1.0, 0.8)
@@ -431,6 +552,14 @@ REFUSED = {
     "too coarse": (lambda: fokker_planck(sk.OrnsteinUhlenbeck(50.0, 2.0, 0.5), norm(0, 0.5), grid(-4, 4, 40), 1.0, 10),
                    ValueError, r"deviation of 0.05, but the cell is 0.2 wide \(its Peclet .* 100% .* Take 160 cells"),
     "half off": (lambda: fokker_planck(WELL, norm(-3, 1), grid(-3, 3, 50), 1.0, 10), ValueError, "the mass 0.5 on"),
+    "support": (lambda: masses(Prior(lambda x: 2 * x, (0.0, 1.0)), (grid(-1, 0.5, 30),)), ValueError,
+                r"the mass 0.25 on .* Its support is \(0, 1\), and the grid goes from -1 to 0.5; it is off"),
+    "too much": (lambda: fokker_planck(Linear(TURNING, ((1.0, 0.0), (0.0, 1.0))).sde, PAIR, (grid(-5, 5, 3000),) * 2,
+                                       1.0, 10**6), MemoryError,
+                 r"would take 67,\d{3}.\d GiB \(1,000,001 times x 3,000 x 3,000 cells .*save=\"final\""),
+    "Heston": (lambda: fokker_planck(sk.Heston(0.05, 2.0, 0.04, 0.5, -0.9), (norm(100, 10), norm(0.2, 0.03)),
+                                     (grid(1, 300, 60), grid(0, 1, 50)), 1.0, 10), ValueError,
+               r"component 0 is proportional to it, so take its logarithm in its place \(log S .*; and take cells"),
     "twice": (lambda: continuity(lambda x, t: x, lambda x: 2 * norm.pdf(x), grid(-9, 9, 90), 1.0, 10), ValueError,
               "the mass 2 on the grid"),
     "negative": (lambda: masses(lambda x: 0.5 - x, (grid(-1, 1, 40),)), ValueError, "negative in 10 cells, the lowest"),

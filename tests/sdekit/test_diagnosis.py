@@ -194,3 +194,8 @@ def test_tensors_are_refused():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="tensor"):
         diagnose(fast, torch.ones(3, 2))
+
+
+def test_a_walk_needs_no_method():
+    with pytest.raises(TypeError, match=r"CoinWalk\(p=0.5\) needs none: its own transition is the law of a step"):
+        diagnose(sk.walks.CoinWalk(), 0.0)

@@ -181,3 +181,63 @@ def test_what_is_made_of_functions_has_to_be_given_again(tmp_path):
     file = paths.save(tmp_path / "a.npz")
     assert (sk.load(file).x == paths.x).all()
     assert (sk.load(file, spring).replay(1).x[0] == paths.x[1]).all()
+
+
+def sloped(n):
+    return 1.0 + 0.5 * n
+
+
+FLIP = sk.walks.Chain([[0.9, 0.1], [0.5, 0.5]], ("dry", "wet"))
+TWO = sk.CorrelatedGeometricBrownianMotion(0.05, [0.2, 0.3], [[1.0, 0.6], [0.6, 1.0]])
+ALONE = [(FLIP, 0.0), (sk.walks.mutation_clock(), 2.0), (sk.walks.CoinWalk(0.3), 0.0), (sk.walks.LazyWalk(20.0), 0.0),
+         (sk.walks.GaussianWalk(0.5, 0.9), 1.0), (sk.walks.GaussianWalk([0.5, 1.0, 2.0]), 1.0), (TWO, (100.0, 50.0))]
+
+
+@pytest.mark.parametrize("process, x0", ALONE, ids=lambda case: type(case).__name__)
+def test_a_process_of_this_package_is_found_by_itself(process, x0, tmp_path):
+    paths = run(process, x0, t=None if hasattr(process, "unit") else 2.0, steps=5, paths=3)
+    again = sk.load(paths.save(tmp_path / "a.npz"))
+    assert type(again.info["equation"]) is type(process)
+    assert same(again.replay(1).x, paths.replay(1).x) and same(again.extend(paths.t[-1] + 1.0, 1).x[:, :6], paths.x)
+    assert same(sk.load(tmp_path / "a.npz", process).replay(1).x, paths.replay(1).x)
+
+
+@pytest.mark.parametrize("one, other", [
+    (FLIP, sk.walks.Chain([[0.9, 0.1], [0.4, 0.6]], ("dry", "wet"))),
+    (FLIP, sk.walks.Chain(FLIP.P, ("wet", "dry"))),
+    (FLIP, sk.walks.mutation_clock()),
+    (FLIP, sk.walks.CoinWalk()),
+    (sk.walks.GaussianWalk([1.0, 2.0, 3.0]), sk.walks.GaussianWalk([1.0, 2.0, 3.5])),
+    (sk.walks.GaussianWalk(sloped), sk.walks.GaussianWalk(lambda n: 1.0 + 0.51 * n)),
+    (sk.walks.GaussianWalk(sloped), sk.walks.GaussianWalk.marginal(sloped)),
+    (sk.walks.GaussianWalk.marginal([0.0, 1.0, 2.0]), sk.walks.GaussianWalk([0.0, 1.0, 2.0])),
+    (TWO, sk.CorrelatedGeometricBrownianMotion(0.05, [0.2, 0.3], [[1.0, 0.5], [0.5, 1.0]])),
+])
+def test_another_chain_or_schedule_is_refused(one, other, tmp_path):
+    file = run(one, (1.0, 1.0) if one is TWO else 0.0, t=None if hasattr(one, "unit") else 2.0, paths=3).save(
+        tmp_path / "a.npz")
+    sk.load(file, one)
+    with pytest.raises(ValueError, match=r"(?s)the file is of an equation with the parameters .*this one is"):
+        sk.load(file, other)
+
+
+@pytest.mark.parametrize("walk", [sk.walks.GaussianWalk(sloped), sk.walks.GaussianWalk.marginal(sloped)])
+def test_a_schedule_that_is_a_function_has_to_be_given_again(walk, tmp_path):
+    paths = run(walk, 0.0, t=None, paths=3)
+    bare = sk.load(paths.save(tmp_path / "a.npz"))
+    assert same(bare.x, paths.x)
+    with pytest.raises(ValueError, match="give the equation"):
+        bare.extend(7.0)
+    again = sk.load(tmp_path / "a.npz", walk)
+    assert same(again.extend(7.0).x, paths.extend(7.0).x)
+    assert same(sk.load(again.extend(7.0).save(tmp_path / "b.npz"), walk).x, again.extend(7.0).x)
+
+
+def test_a_process_of_another_class_is_refused(tmp_path):
+    file = run(sk.GeometricBrownianMotion(0.1, 0.2), 1.0, paths=3).save(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"paths of a GeometricBrownianMotion .* this one is BrownianMotion"):
+        sk.load(file, sk.BrownianMotion(0.1, 0.2))
+    curve = sk.integrate(sk.BrownianMotion(0.1, 0.2), 1.0, steps=4)  # of the drift alone
+    assert curve.info["equation"].parameters == {"mu": 0.1}
+    whole = sk.SDE(lambda x, t, mu: mu, lambda x, t: 0.2, mu=0.1)
+    assert same(sk.load(curve.save(tmp_path / "b.npz"), whole).x, curve.x)

@@ -582,6 +582,17 @@ def test_density_and_responsibilities_of_a_mixture():
     np.testing.assert_array_equal(never.sample(50, seed=1), TWO.components[1].sample(50, seed=1))
 
 
+def test_the_distribution_function_of_a_mixture():
+    law = Mixture([0.3, 0.5, 0.2], [Gaussian(-1.0, 0.5), Gaussian(1.0, 2.0), Gaussian(0.5, 0.0)])
+    x = np.array([-2.0, 0.4])
+    exact = 0.3 * ndtr((x + 1.0) / 0.5**0.5) + 0.5 * ndtr((x - 1.0) / 2.0**0.5)
+    np.testing.assert_allclose(law.cdf(x), exact, rtol=8 * EPS)
+    assert float(law.cdf(0.5)) - float(law.cdf(0.5 - 1e-12)) == pytest.approx(0.2, abs=1e-11)  # the point mass
+    smooth = Mixture([0.3, 0.7], [Gaussian(-1.0, 0.5), Gaussian(1.0, 2.0)])
+    assert smooth.cdf(0.7) == pytest.approx(integrate.quad(lambda u: float(smooth.pdf(u)), -12, 0.7, epsabs=1e-13)[0],
+                                            abs=1e-12)
+
+
 def test_samples_of_a_mixture_have_its_law():
     law = Mixture([0.2, 0.5, 0.3], [Gaussian(-3.0, 0.25), Gaussian(0.0, 1.0), Gaussian(4.0, 4.0)])
     assert_law(law.sample(50_000, seed=4), lambda x: sum(
@@ -662,7 +673,16 @@ P2, P3 = Gaussian([0.0, 0.0], 1.0), Gaussian(np.zeros(3), 1.0)
     (lambda: product(Gaussian(0.0, 0.0), Gaussian(0.0, 0.0)), ValueError, "singular"),
     (lambda: P2.sample(-1, seed=1), ValueError, "n must be at least 0"),
     (lambda: Mixture([0.5, 0.6], [P2, P2]), ValueError, r"the sum 1.1; w / w.sum\(\)"),
-    (lambda: Mixture([1.5, -0.5], [P2, P2]), ValueError, "least -0.5"),
+    (lambda: Mixture([1.5, -0.5], [P2, P2]), ValueError, "at least 0, got the least -0.5; leave out the components"),
+    (lambda: Mixture([1.0], P2), TypeError, "sequence of Gaussians"),
+    (lambda: Mixture([1.0], [stats.norm]), TypeError, "sequence of Gaussians"),
+    (lambda: Mixture([1.0], [P2]).cdf(0.0), ValueError, "take a marginal"),
+    (lambda: mutual_information(5, 0), TypeError, r"for Gaussians, got int 5; give Gaussian\(mean, cov\)"),
+    (lambda: P2.joint(1.0, 5), TypeError, r"for Gaussians, got int 5"),
+    *((lambda f=f: f(P2, 5), TypeError, r"for Gaussians, got int 5; give Gaussian\(mean, cov\)")
+      for f in (kl, hellinger, wasserstein, total_variation, product)),
+    (lambda: kl(Mixture([1.0], [P2]), P2), TypeError, "a Mixture has none; average"),
+    (lambda: kl(stats.norm(), P2), TypeError, "for Gaussians, got rv_continuous_frozen"),
     (lambda: Mixture([1.0], [P2, P2]), ValueError, r"weights must be \(2,\)"),
     (lambda: Mixture([0.5, 0.5], [P2, P3]), ValueError, r"d = \[2, 3\]"),
     (lambda: Mixture([1.0], [1.0]), TypeError, "sequence of Gaussians"),

@@ -170,3 +170,54 @@ def test_what_is_no_count_is_refused(call, message):
 def test_a_queue_of_half_a_customer_is_refused():
     with pytest.raises(ValueError, match=r"counts something and must be whole, got 0\.5"):
         sk.simulate(sk.Queue(1.0, 2.0), np.array([1.0, 0.5]), steps=3, seed=1)
+
+
+# --- a queue after a long time
+
+def test_a_queue_without_drift_grows_like_a_walk_that_is_reflected():
+    """rho = 1: X + 1/2 is |Y + 1/2|, Y the free walk; E |Y + 1/2| = (4 lambda t / pi)^{1/2} (1 + O(1/(lambda t)))."""
+    queue, t = sk.Queue(1.0, 1.0), np.array([1e4, 1e6, 1e8])
+    assert queue.mean(0, t) + 0.5 == pytest.approx((4 * t / math.pi) ** 0.5, rel=1e-4)
+
+
+def test_a_queue_that_grows_has_the_mean_of_a_walk_and_of_what_was_not_served():
+    """E X = x0 + (lambda - mu) t + rho^{-(x0 + 1)} / (1 - 1/rho) once 0 is left for good; Var X ~ (lambda + mu) t."""
+    queue, t = sk.Queue(2.0, 1.0), 1e5
+    assert queue.mean(3, t) - t == pytest.approx(3.0 + 0.5**4 / 0.5, abs=1e-5)
+    assert queue.variance(3, t) == pytest.approx(3 * t, rel=1e-3)
+
+
+@pytest.mark.parametrize("arrivals, services, x0", [(1.0, 1.01, 5), (0.2, 5.0, 7), (3.0, 3.5, 4)])
+def test_a_queue_settles_and_is_continuous_where_it_counts_as_settled(arrivals, services, x0):
+    queue, rho = sk.Queue(arrivals, services), arrivals / services
+    gap = (services**0.5 - arrivals**0.5) ** 2
+    settled = (46.0 - 0.5 * (math.log1p(-rho) + x0 * math.log(rho))) / gap
+    p = queue.probabilities(x0, 0.3 * settled)  # at e^{-14} it still can be told from it
+    assert np.abs(p - queue.stationary(len(p) - 1)).max() > 1e-13
+    for t in (0.99 * settled, 1.01 * settled, 1e9, 1e300):
+        p = queue.probabilities(x0, t)
+        assert np.abs(p - queue.stationary(len(p) - 1)).max() <= 1e-14
+        assert queue.mean(x0, t) == pytest.approx(rho / (1 - rho), rel=1e-9)
+
+
+def test_a_long_queue_is_served_at_its_rate():
+    queue = sk.Queue(1.0, 2.0)
+    assert queue.mean(100_000, 10.0) == pytest.approx(100_000 - 10.0, rel=1e-12)
+    assert queue.variance(100_000, 10.0) == pytest.approx(30.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda q: q.stationary(-1), ValueError, "most must be at least 0 .* got -1"),
+    (lambda q: q.stationary(2.5), TypeError, "most must be a whole number, got 2.5"),
+    (lambda q: q.probabilities(0, np.inf), ValueError, "t must be finite, got inf; the law that it tends to is stat"),
+    (lambda q: q.probabilities(0, [1.0, 2.0]), TypeError, "takes one time"),
+    (lambda q: q.probabilities(np.inf, 1.0), ValueError, "a whole number from 0 on, got inf"),
+    (lambda q: q.probabilities("3", 1.0), ValueError, "a whole number from 0 on, got 3"),
+    (lambda q: q.mean([1, 2], 1.0), ValueError, "a whole number from 0 on"),
+    (lambda q: sk.Queue(2.0, 1.0).mean(0, 1e9), ValueError, "and 4,194,304 are the most; take an earlier time"),
+    (lambda q: sk.Queue([1.0, 2.0], 3.0).mean(0, 1.0), ValueError, "has rates for each path"),
+    (lambda q: sk.Queue([1.0, 2.0], 3.0).stationary(3), ValueError, "has rates for each path"),
+])
+def test_what_a_queue_cannot_answer_is_told(call, error, words):
+    with pytest.raises(error, match=words):
+        call(sk.Queue(1.0, 2.0))

@@ -175,3 +175,15 @@ def test_paths_in_a_file_go_on_with_the_process_that_is_given(tmp_path):
     paths = sk.simulate(process, 0.0, t=2.0, steps=4, paths=5, seed=3, backend="numpy")
     again = sk.load(paths.save(tmp_path / "paths"), process)
     assert (again.replay(3).x[0] == paths.x[3]).all() and (again.extend(3.0).x == paths.extend(3.0).x).all()
+
+
+@pytest.mark.parametrize("wrong", [None, 3.0, "x"])
+def test_what_is_no_transition_is_told_by_what_one_takes(wrong):
+    with pytest.raises(TypeError, match=r"of \(x, t, h, place, parameters by name\) .*it draws by sdekit.draws"):
+        sk.MarkovProcess(wrong)
+
+
+def test_a_wrong_call_of_a_draw_is_told_before_anything_is_compiled():
+    wrong = sk.MarkovProcess(lambda x, t, h, place, r: x + draws.poisson(place, r * h), r=2.0)
+    with pytest.raises(TypeError, match=r"transition fails at the start: poisson\(\) missing"):
+        sk.simulate(wrong, 0.0, steps=5, paths=10, seed=1, backend="numba")

@@ -22,6 +22,7 @@ def test_statistics_go_over_the_paths_at_each_time(paths):
     assert np.abs(paths.mean() - x.sum(axis=0) / 101).max() <= rounding(101, x)
     deviation = np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=0) / 101)
     assert np.abs(paths.std() - deviation).max() <= rounding(101, x)
+    assert np.abs(paths.var() - deviation**2).max() <= rounding(101, x)
 
 
 def test_quantiles_are_those_of_the_sorted_paths(paths):
@@ -34,7 +35,8 @@ def test_a_systems_statistics_keep_the_components():
     system = sk.SDE(lambda x, t: x, lambda x, t: x)
     paths = sk.simulate(system, (1.0, 2.0), steps=4, paths=5, seed=1)
     assert paths.x.shape == (5, 5, 2) and paths.final.shape == (5, 2)
-    assert paths.mean().shape == paths.std().shape == (5, 2) and paths.quantile([0.1, 0.9]).shape == (2, 5, 2)
+    assert paths.mean().shape == paths.std().shape == paths.var().shape == (5, 2)
+    assert paths.quantile([0.1, 0.9]).shape == (2, 5, 2)
 
 
 def test_the_final_values_are_the_last(paths):

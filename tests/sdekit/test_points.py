@@ -217,3 +217,24 @@ def test_the_sets_of_a_test_are_not_the_points():
 def test_what_does_not_fit_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("rate", [0.0025, 0.004, 0.02, 70.0])
+def test_a_rate_far_off_is_found_out(rate):
+    """Also where many Poisson sets of that rate have no neighbours: 1, 1.6, 8 points in this window, not 2800."""
+    place = points.poisson(RATE, BOX, 2)
+    found = points.neighbour_test(place, rate, BOX, 2, sets=19)
+    assert not found.accepted() and found.p_value == 0.05
+    with pytest.raises(ValueError, match=r"rate=0.001 has 0.4 points in this window, .* these points have the rate 6"):
+        points.neighbour_test(place, 0.001, BOX, 2)
+
+
+def test_few_points_raise_as_many_false_alarms_as_stated():
+    """2.4 points a window: sets that have neighbours are compared with sets that have; p is as good as uniform."""
+    box, p = (1.0, 0.8), []
+    for seed in range(400):
+        place = points.poisson(3.0, box, seed)
+        if len(place) > 1:
+            p.append(points.neighbour_test(place, 3.0, box, seed, 4).p_value)
+    seen = np.bincount(np.rint(5 * np.array(p)).astype(int), minlength=6)[1:]
+    assert ((seen - len(p) / 5) ** 2 / (len(p) / 5)).sum() <= chdtri(4, ALARM)

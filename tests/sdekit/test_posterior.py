@@ -1,5 +1,7 @@
 """The law of X_0 given X_1: closed forms, 30 digits, Tweedie's formula, small noise, and many samples in a slice."""
 
+import math
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -215,11 +217,23 @@ def test_a_sample_depends_on_its_own_number():
     (lambda: Posterior(BETA, 0.1, 0.3, -1.0), ValueError, "width must be a finite number >= 0"),
     (lambda: Posterior(scipy.stats.poisson(3.0), 0.1, 0.3), TypeError, "continuous distribution"),
     (lambda: Posterior(lambda x: x, 0.1, 0.3), TypeError, "Prior"),
+    (lambda: Posterior(scipy.stats.norm, 0.1, 0.3), TypeError, r"family of laws, norm, without.*norm\(0.0"),
+    (lambda: Posterior(scipy.stats.beta, 0.1, 0.3), TypeError, "family of laws, beta, without its parameters"),
+    (lambda: slice_experiment(scipy.stats.beta, 0.1, 0.3), TypeError, "family of laws, beta"),
     (lambda: Posterior(BETA, 0.1, 0.3, 0.01).tweedie(), ValueError, "about a single k"),
     (lambda: Prior(lambda x: 3 * x, support=(0, 1)), ValueError, "it is 1.5; divide it by that"),
     (lambda: Prior(lambda x: 1.5 - 2 * x, support=(0, 1)), ValueError, "at least 0, but pdf"),
     (lambda: Prior(np.exp, support=(1, 0)), ValueError, "a < b"),
+    (lambda: Prior(lambda x: 0.0 * x, support=(0, 1)), ValueError, "it is 0. If it has narrow peaks, name them"),
+    (lambda: Prior(lambda x: 2 * x, (0, 1), points=(np.nan,)), ValueError, r"in the support \(0, 1\), got nan"),
+    (lambda: Prior(lambda x: 2 * x, (0, 1), points=(0.5, 7)), ValueError, r"in the support \(0, 1\), got 7; leave it"),
+    (lambda: Prior(lambda x: 2 * x, (0, 1), points=0.5), TypeError, "points must be a tuple of numbers, got 0.5"),
+    (lambda: Prior(lambda x: 2 * x, (0, 1), sampler=5), TypeError, "sampler must be a function of uniforms.*got 5"),
+    (lambda: Prior(lambda x: 2 * x, 1.0), TypeError, "support must be a tuple of numbers, got 1.0"),
+    (lambda: Prior(lambda x: 2 * math.fabs(x), (0, 1)), TypeError, "pdf must take an array x and give numbers"),
     (lambda: weigh([0.0, np.inf], 0.1, 0.3), ValueError, "finite numbers"),
+    (lambda: weigh([1.0, np.nan, np.nan], 0.1, 0.3), ValueError, r"samples\[1\] is nan and 1 more are not; leave such"),
+    (lambda: weigh([0.0, 1.0], 1e-200, 3.0), ValueError, r"2e\+200 s away from the nearest of the samples, 1"),
     (lambda: weigh([0.0], -0.1, 0.3), ValueError, "s must be"),
     (lambda: slice_experiment(BETA, 0.1, 3.0, samples=100, seed=1), ValueError, "none of 100 samples.*were expected"),
     (lambda: slice_experiment(Prior(lambda x: 2 * x, (0, 1)), 0.1, 0.3), TypeError, "give the prior a sampler"),
@@ -229,3 +243,70 @@ def test_a_sample_depends_on_its_own_number():
 def test_bad_input_is_told(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+# --- far from the prior
+
+@pytest.mark.parametrize("s", [0.5, 1e-3])
+@pytest.mark.parametrize("k", [-10.0, -1e3, -1e6, -1e9, 11.0])
+def test_a_bounded_prior_keeps_its_digits_however_far_off(s, k):
+    """Uniform on (0, 1): the tail of a Gaussian, mean s (h - d) and variance s^2 (1 + d h - h^2), h its hazard at d."""
+    seen = Posterior(UNIFORM, s, k)
+    with mp.workdps(120):
+        d = mp.mpf(min(abs(k), abs(k - 1))) / mp.mpf(s)
+        tail = mp.erfc(d / mp.sqrt(2)) / 2
+        h = mp.npdf(d) / tail
+        mean, variance = float(s * (h - d)), float(mp.mpf(s) ** 2 * (1 + d * h - h**2))
+        log_q = float(mp.log(tail))
+    away = seen.mean if k < 0 else 1.0 - seen.mean
+    assert away == pytest.approx(mean, rel=1e-12, abs=0 if k < 0 else 4 * EPS)
+    assert seen.variance == pytest.approx(variance, rel=1e-12 if k < 0 else 1e-6)  # 1 - x is rounded, x is not
+    assert seen.log_evidence == pytest.approx(log_q, rel=1e-14)
+    assert seen.cdf(seen.mean) == pytest.approx(1 - np.exp(-1) if k < 0 else np.exp(-1), abs=3 * float((s / d) ** 0.5))
+
+
+@pytest.mark.parametrize("s, width", [(1e-3, 0.004), (1e-3, 2e-7), (1.0, 0.4)])
+def test_a_slice_far_off_keeps_its_digits_too(s, width):
+    k = -10.0
+    seen = Posterior(UNIFORM, s, k, width)
+    with mp.workdps(60):
+        y = lambda x, side: (x - mp.mpf(k) + side * mp.mpf(width) / 2) / mp.mpf(s)
+        base = mp.erfc(y(mp.mpf(0), -1) / mp.sqrt(2))
+        joint = lambda x: (mp.erfc(y(x, -1) / mp.sqrt(2)) - mp.erfc(y(x, 1) / mp.sqrt(2))) / base
+        cuts = [mp.mpf(min(5 * i * s**2 / abs(k), 1.0)) for i in range(13) if 5 * (i - 1) * s**2 / abs(k) < 1]
+        q = mp.quad(joint, cuts)
+        mean = mp.quad(lambda x: x * joint(x), cuts) / q
+        log_q = float(mp.log(q * base / 2 / mp.mpf(width)))
+    assert seen.mean == pytest.approx(float(mean), rel=1e-11)
+    assert seen.log_evidence == pytest.approx(log_q, rel=1e-14)
+
+
+@pytest.mark.parametrize("s", [0.5, 1e-3])
+@pytest.mark.parametrize("k", [1e3, 1e5, 1e6])
+def test_an_unbounded_prior_is_followed_as_far_as_its_logarithm_has_digits(s, k):
+    seen, v = Posterior(scipy.stats.norm(), s, k), 1 + s * s
+    digits = 4 * EPS * (k / v) ** 2 / 2 + 8 * EPS * k / s
+    assert abs(seen.mean - k / v) <= digits * s
+    assert seen.variance == pytest.approx(s * s / v, rel=digits)
+
+
+def test_where_nothing_is_left_it_says_so():
+    with pytest.raises(ValueError, match=r"so far out that the prior's log density there, .* is known to 0.71 only"):
+        _ = Posterior(scipy.stats.norm(), 0.5, 1e8).mean
+    with pytest.raises(ValueError, match="where the prior's density ends in rounding, below 1e-300; give a"):
+        _ = Posterior(Prior(scipy.stats.norm.pdf), 0.5, 100.0).mean
+    assert Posterior(Prior(scipy.stats.norm.pdf), 0.5, 40.0).mean == pytest.approx(32.0, rel=1e-13)
+
+
+@pytest.mark.parametrize("k", [50.0, 1e9, -1e9])
+def test_weights_far_off_keep_their_digits(k):
+    """p_1 / p_0 = exp((x_1 - x_0)(2 k - x_0 - x_1) / (2 s^2)), here chosen to be e^{1/2} or so."""
+    s, x = 0.25, np.array([0.0, 2.0**-4 / abs(k)])
+    law = weigh(x, s, k)
+    ratio = np.exp((x[1] - x[0]) * (2 * k - x.sum()) / (2 * s**2))
+    assert law.p[1] / law.p[0] == pytest.approx(ratio, rel=1e-13)
+    with mp.workdps(50):
+        log_q = mp.log(sum(mp.npdf(mp.mpf(k), mp.mpf(float(xi)), mp.mpf(s)) for xi in x) / 2)
+    assert law.log_evidence == pytest.approx(float(log_q), rel=1e-14)
+    assert law.p.sum() == pytest.approx(1.0, abs=4 * EPS)
+    assert weigh([0.0, np.sign(k) * 1e-12], 1e-3, 1e9 * np.sign(k)).p.tolist() == [0.0, 1.0]  # e^1000 to 1

@@ -221,3 +221,53 @@ def test_all_processes_tell_their_law_in_the_same_words(process, x0):
     assert [process.mean(x0, s) for s in t] == pytest.approx(mean, rel=1e-15)
     assert process.mean(x0, 0.0) == pytest.approx(x0, rel=1e-15) and process.variance(x0, 0.0) == 0.0
     assert process.covariance(x0, 0.0, 1.0) == 0.0
+
+
+@pytest.mark.parametrize("process, x0", SCALAR.values(), ids=SCALAR)
+def test_closed_forms_refuse_what_is_no_time_and_no_state(process, x0):
+    for form in (process.mean, process.variance, process.law, lambda x, t: process.covariance(x, t, 1.0),
+                 lambda x, t: process.covariance(x, 1.0, t)):
+        for x, t, error, words in (
+                (x0, -1.0, ValueError, "t must be a time from 0 on, got -1"), (x0, "1", TypeError, "t must be a real"),
+                (x0, [0.5, -0.5], ValueError, "got -0.5"), (x0, np.nan, ValueError, "t must be finite, got nan"),
+                (x0, np.inf, ValueError, "t must be finite, got inf"), (np.nan, 1.0, ValueError, "x0 must be finite"),
+                (None, 1.0, TypeError, "x0 must be a real number"),
+                ([x0, x0], [0.5, 1.0, 1.5], ValueError, r"must broadcast, got x0 \(2,\), t \(3,\)")):
+            with pytest.raises(error, match=words):
+                form(x, t)
+        if process.domain:
+            with pytest.raises(ValueError, match=f"x0 of {type(process).__name__}.* must be at least 0, got -1"):
+                form([x0, -1.0], 1.0)
+            with pytest.raises(TypeError, match="must be a number or an array"):
+                form((x0, x0), 1.0)
+    many = process.mean([x0, x0 + 1], [[0.5], [1.0], [1.5]])  # lists, too: a row for each time
+    assert many.shape == (3, 2) and many[2, 1] == process.mean(x0 + 1, 1.5)
+    assert process.law([x0, x0 + 1], 1.0).mean() == pytest.approx(process.mean([x0, x0 + 1], 1.0), rel=1e-12)
+
+
+def test_each_path_of_its_own_parameters_has_its_law():
+    kappa, sigma = np.array([0.5, 1.0, 2.0]), np.array([0.3, 0.4, 0.5])
+    for make in (lambda k, s: sk.OrnsteinUhlenbeck(k, 0.2, s), lambda k, s: sk.CoxIngersollRoss(k, 0.2, s)):
+        many, each = make(kappa, sigma), [make(*both) for both in zip(kappa.tolist(), sigma.tolist())]
+        assert many.law(0.4, 0.7).cdf(0.3) == pytest.approx([one.law(0.4, 0.7).cdf(0.3) for one in each], rel=1e-14)
+        assert many.variance(0.4, 0.7) == pytest.approx([one.variance(0.4, 0.7) for one in each], rel=1e-14)
+        assert many.stationary().cdf(0.3) == pytest.approx([one.stationary().cdf(0.3) for one in each], rel=1e-14)
+        with pytest.raises(ValueError, match=r"t \(2,\), kappa \(3,\), .*t\[:, None\] makes a row for each time"):
+            many.mean(0.4, [0.5, 1.0])
+
+
+def test_a_law_without_spread_is_refused():
+    for process, x0 in SCALAR.values():
+        if not isinstance(process, sk.PoissonProcess):
+            with pytest.raises(ValueError, match=r"at t = 0 the state of .* is known"):
+                process.law(x0, [1.0, 0.0])
+    bridge = sk.BrownianBridge(2.0, 3.0, 0.6)
+    with pytest.raises(ValueError, match="at t = 3 the state of"):
+        bridge.law(0.5, 3.0)
+    for form in (bridge.mean, bridge.variance, bridge.law):
+        with pytest.raises(ValueError, match=r"lives until t = 3, got t=3\.5"):
+            form(0.5, [1.0, 3.5])
+    with pytest.raises(ValueError, match="lives until t = 3"):
+        bridge.covariance(0.5, 3.5, 1.0)
+    with pytest.raises(ValueError, match=r"lognormal for S\(0\) > 0, got -1"):
+        sk.GeometricBrownianMotion(0.1, 0.2).law([1.0, -1.0], 1.0)

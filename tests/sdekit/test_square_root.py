@@ -334,3 +334,79 @@ def test_extremes_between_the_points_of_the_grid_are_not_made_up():
         sk.simulate(rate, 0.04, track=sk.minimum(), **how)
     paths = sk.simulate(rate, 0.04, track=sk.minimum(bridge=False), **how)
     assert (paths.tracked["minimum"] == np.minimum.accumulate(paths.x, axis=1)).all()
+
+
+# --- what closed forms are asked for
+
+def test_a_square_root_from_0_and_from_elsewhere_has_its_laws_side_by_side():
+    process = sk.CoxIngersollRoss(0.5, 0.04, 0.7)
+    both = process.law([0.0, 0.3], 0.8).cdf(0.1)
+    assert both == pytest.approx([law((0.5, 0.04, 0.7), x0, 0.8)(0.1).item() for x0 in (0.0, 0.3)], rel=1e-10)
+    for form in (process.variance, process.mean, process.law, lambda x, t: process.covariance(x, t, t)):
+        with pytest.raises(ValueError, match=r"x0 of CoxIngersollRoss.* must be at least 0, got -1"):
+            form(-1.0, 0.5)
+    still = sk.CoxIngersollRoss(0.5, 0.0, 0.7)
+    for call in (lambda: still.law(0.3, 1.0), still.stationary):
+        with pytest.raises(ValueError, match=r"with theta = 0 .* has an atom at 0"):
+            call()
+
+
+def by_panels(stock, x0, strike, t):
+    """Heston's own two probabilities P1, P2 (1993, eq. 18): other integrands, by Gauss and Legendre on 4000 panels."""
+    mu, nodes, weights = stock.parameters["mu"], *np.polynomial.legendre.leggauss(10)
+    width = 40 / np.sqrt(max(x0[1], stock.parameters["theta"]) * t) / 4000
+    u = width * (np.arange(4000)[:, None] + 0.5 * (1 + nodes))
+    turn = np.exp(-1j * u * np.log(strike)) / (1j * u)
+    half = lambda phi: 0.5 + (0.5 * width * weights * (turn * phi).real).sum() / np.pi
+    forward = x0[0] * np.exp(mu * t)
+    return x0[0] * half(stock.characteristic(u - 1j, x0, t) / forward) - strike * np.exp(-mu * t) * half(
+        stock.characteristic(u, x0, t))
+
+
+@pytest.mark.parametrize("parameters, x0, t", [((0.05, 2.0, 0.04, 0.5, -0.7), (100.0, 0.04), 1.0),
+                                               ((0.05, 2.0, 0.04, 0.5, -0.7), (100.0, 0.04), 1e-3),
+                                               ((0.0, 0.5, 0.04, 0.4, 0.6), (100.0, 0.09), 8.0)])
+def test_calls_far_out_of_the_money_are_right_and_keep_their_bounds(parameters, x0, t):
+    stock, strikes = sk.Heston(*parameters), np.array([[1.0, 20.0, 80.0, 100.0], [125.0, 300.0, 1e3, 1e4]])
+    prices = stock.call(x0, strikes, t)
+    floor = np.maximum(100.0 - strikes * np.exp(-parameters[0] * t), 0.0)
+    assert prices.shape == (2, 4) and (prices >= floor).all() and (prices <= 100.0).all()
+    exact = np.array([[by_panels(stock, x0, strike, t) for strike in row] for row in strikes])
+    assert np.abs(prices - exact).max() <= 1e-9  # of the panels: 1e4 times what rounding leaves of P1 and P2
+    single = [stock.call(x0, strike, t) for strike in strikes.ravel().tolist()]
+    assert np.abs(prices.ravel() - single).max() <= 1e-12 and isinstance(single[0], float)
+    assert (np.diff(prices.ravel()) <= 1e-12).all()  # it falls with the strike
+
+
+def test_calls_of_what_does_not_move_are_their_payoff():
+    stock, still = sk.Heston(0.05, 2.0, 0.04, 0.5, -0.7), sk.Heston(0.05, 2.0, 0.0, 0.5, -0.7)
+    assert stock.call((100.0, 0.04), [90.0, 110.0], 0.0).tolist() == [10.0, 0.0]
+    assert still.call((100.0, 0.0), [90.0, 110.0], 1.0) == pytest.approx([100 - 90 * np.exp(-0.05), 0.0], rel=1e-14)
+    with pytest.raises(ValueError, match=r"in t=1e-12 log S moves by about 2e-07, .* the payoff, which t=0 gives"):
+        stock.call((100.0, 0.04), 100.0, 1e-12)
+
+
+@pytest.mark.parametrize("x0, strike, t, error, words", [
+    ((100.0, 0.04), 0.0, 1.0, ValueError, "call needs S0 > 0 and strikes > 0"),
+    ((0.0, 0.04), 100.0, 1.0, ValueError, "call needs S0 > 0 and strikes > 0"),
+    ((100.0, 0.04), np.nan, 1.0, ValueError, "strike must be finite"),
+    ((100.0, 0.04), None, 1.0, TypeError, "strike must be a real number"),
+    ((100.0, 0.04), 100.0, -1.0, ValueError, "t must be a time from 0 on"),
+    ((100.0, 0.04), 100.0, [0.5, 1.0], ValueError, "call takes one start, one time"),
+    ((100.0, -0.04), 100.0, 1.0, ValueError, r"x0\[1\] of Heston.* must be at least 0, got -0.04"),
+    (100.0, 100.0, 1.0, TypeError, "x0 of Heston.* must be a tuple of 2, got 100.0"),
+])
+def test_calls_of_no_price_are_refused(x0, strike, t, error, words):
+    stock = sk.Heston(0.05, 2.0, 0.04, 0.5, -0.7)
+    with pytest.raises(error, match=words):
+        stock.call(x0, strike, t)
+    if "S0" not in words and "strike" not in words and "one start" not in words:
+        for form in (stock.mean, lambda x, t: stock.characteristic(0.5, x, t)):
+            with pytest.raises(error, match=words):
+                form(x0, t)
+
+
+def test_tolerances_have_no_use_where_the_law_is_exact():
+    """Near 0 the steps of a method would shrink to atol / sigma^2."""
+    with pytest.raises(ValueError, match=r"drawn from its exact law.* leave out rtol and atol"):
+        sk.simulate(sk.CoxIngersollRoss(1.0, 0.04, 0.5), 0.04, t=1.0, paths=8, rtol=1e-3, seed=1)

@@ -289,8 +289,9 @@ def test_summarized_flips_have_the_binomial_moments():
 
 
 @pytest.mark.parametrize("x0", [4.0, 0.5, -1.0])
-def test_a_state_that_is_none_is_reported(x0, backend):
-    with pytest.raises(FloatingPointError, match="finite"):
+def test_a_start_that_is_no_state_is_refused(x0, backend):
+    words = r"x0 of Chain\(4 states\) (must be between 0 and 3|counts something and must be whole), got "
+    with pytest.raises(ValueError, match=words):
         sk.simulate(WEATHER, x0, steps=6, paths=300, seed=1, backend=backend)
 
 
@@ -319,6 +320,15 @@ def test_a_finite_law_draws_itself():
 @pytest.mark.parametrize("make, words", [
     (lambda: CoinWalk(1.2), "p must be between 0 and 1, got 1.2"),
     (lambda: CoinWalk(float("nan")), "p must be between"),
+    (lambda: CoinWalk([0.2, 0.3]).law(0, 3), r"for each path, and a law is of one walk; ask CoinWalk\(p=0.2"),
+    (lambda: CoinWalk().law(0, 10**12), r"all 1,000,000,000,000 moves, and 10,000,000 are the most; .* Gaussian\(walk"),
+    (lambda: LazyWalk().law(0, 10**8), "all 100,000,000 moves"),
+    (lambda: CoinWalk().between(0, 10**8, 10**9, 0), "all 100,000,000 moves"),
+    (lambda: GaussianWalk([1.0]).variance(0, 10**9), "all 1,000,000,000 moves"),
+    (lambda: CoinWalk(0).between(0, 1, 2, 0), r"p = 0 lead from 0 to -2 for certain, and not to 0"),
+    (lambda: CoinWalk(1).between(3, 1, 2, 1), r"p = 1 lead from 3 to 5 for certain, and not to 1"),
+    (lambda: CoinWalk().between(0, 1, 2, float("nan")), "cannot end at nan"),
+    (lambda: CoinWalk().between(0, 1, 2, float("inf")), "cannot end at inf"),
     (lambda: LazyWalk(-1), "b must be between 0 and 100, got -1"),
     (lambda: CoinWalk().law(0, -1), "whole numbers from 0 on, got -1"),
     (lambda: LazyWalk().variance(0, 1.5), "whole numbers from 0 on, got 1.5"),
@@ -326,6 +336,10 @@ def test_a_finite_law_draws_itself():
     (lambda: CoinWalk().between(0, 1, 2, 1.0), "cannot end at 1; they reach -2, 0, ..., 2"),
     (lambda: GaussianWalk(0.0), "s must be > 0"),
     (lambda: GaussianWalk([1.0, -1.0]), "at least 0, but s holds -1"),
+    (lambda: GaussianWalk([]), "one for each step, or a function of its number"),
+    (lambda: GaussianWalk.marginal([-2.0, -1.0]), "at least 0, but sigma holds -2"),
+    (lambda: GaussianWalk.marginal([0.0, np.nan]), "finite and at least 0, but sigma holds nan"),
+    (lambda: GaussianWalk.marginal([1.0]), r"at least two numbers \(N \+ 1,\)"),
     (lambda: GaussianWalk.marginal([0.0, 2.0, 1.0]), r"cannot fall.*sigma\[1\] = 2 is followed by 1"),
     (lambda: GaussianWalk.marginal(lambda n: 5.0 - n).variance(0, 3), "must not fall"),
     (lambda: Chain([[0.5, 0.5], [0.5, 0.4]]), "row 1 sums to 0.9, off by -0.1"),
@@ -335,6 +349,9 @@ def test_a_finite_law_draws_itself():
     (lambda: Chain(np.eye(2), "AA"), "as many different names"),
     (lambda: Chain.graph([[0, 0], [1, 1]]), "vertex 0 has no neighbour"),
     (lambda: mutation_clock().law("U", 1), "'U' is none of the states"),
+    (lambda: mutation_clock().names([0, -1]), "numbered from 0 to 3, got -1"),
+    (lambda: mutation_clock().names(4), "numbered from 0 to 3, got 4"),
+    (lambda: mutation_clock().names([0.5, np.nan]), "numbered from 0 to 3, got 0.5"),
     (lambda: mutation_clock().law([0.5, 0.5, 0.5, 0.0], 1), "must sum to 1, got 1.5"),
     (lambda: Chain(np.eye(2)).between(0, 1, 2, 1), "1 is not reached from 0 in 2 moves"),
     (lambda: Finite([1.0, 0.0], [0.5, 0.5]), "increase"),
@@ -365,3 +382,67 @@ def test_a_chain_can_be_pickled():
     assert again.states == clock.states and (again.P == clock.P).all()
     paths = [sk.simulate(chain, 0, steps=5, paths=4, seed=2).x for chain in (clock, again)]
     assert (paths[0] == paths[1]).all()
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: CoinWalk("a"), "p must be a number between 0 and 1, got 'a'"),
+    (lambda: LazyWalk(None), "b must be a number between 0 and 100, got None"),
+    (lambda: GaussianWalk("a"), "s must be a number, an array or a function of the step's number; got 'a'"),
+    (lambda: Chain(np.eye(2), states=5), "states must be a sequence of 2 names.*got 5"),
+])
+def test_input_of_another_kind_is_told(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+def test_a_coin_of_one_side_goes_where_it_must():
+    assert CoinWalk(0).between(0.0, 1, 3, -3.0).probability(-1.0) == 1.0
+    assert CoinWalk(1).between(2.0, 2, 3, 5.0).probability(4.0) == 1.0
+    assert CoinWalk(0).law(0, 10**6).probability(-1e6) == 1.0
+
+
+def sloped(n):
+    return 1.0 + 0.5 * n
+
+
+@pytest.mark.parametrize("walk", [
+    GaussianWalk(0.5, 0.9), GaussianWalk([0.5, 1.0, 2.0], 0.8), GaussianWalk(sloped, 0.8),
+    GaussianWalk.marginal([0.0, 1.0, 1.5]), GaussianWalk.marginal(sloped)], ids=lambda walk: repr(walk))
+def test_a_gaussian_walk_can_be_pickled(walk):
+    again = pickle.loads(pickle.dumps(walk))
+    n = np.arange(7)
+    assert (again.variance(0.0, n) == walk.variance(0.0, n)).all()
+    assert (again.mean(2.0, n) == walk.mean(2.0, n)).all()
+    paths = [sk.simulate(w, 0.0, steps=6, paths=4, seed=2, backend="numpy").x for w in (walk, again)]
+    assert (paths[0] == paths[1]).all()
+
+
+@pytest.mark.parametrize("sigma", [sloped, sloped(np.arange(5.0))], ids=["function", "array"])
+def test_a_marginal_sigma_that_does_not_begin_with_nought(sigma):
+    """X_n from X_0 = x0 lacks sigma(0)^2; from X_0 ~ N(m, sigma(0)^2) it has sigma(n) itself."""
+    walk, n = GaussianWalk.marginal(sigma), np.arange(5)
+    assert np.allclose(walk.variance(3.0, n), sloped(n) ** 2 - sloped(0) ** 2, rtol=1e-13, atol=0)
+    start = sk.gaussian.Gaussian(3.0, sloped(0) ** 2)
+    x = sk.simulate(walk, start, steps=4, paths=PATHS, seed=47, backend="numpy").x
+    assert_gaussian(x, 3.0, sloped(n) ** 2)
+
+
+def test_steps_of_a_flat_marginal_keep_their_digits():
+    """sigma(n+1)^2 - sigma(n)^2 as a product: the difference of the squares would lose half of them."""
+    walk = GaussianWalk.marginal([1e6, 1e6 + 2.0**-10, 1e6 + 2.0**-9])
+    assert walk.variance(0.0, 1) == pytest.approx(2.0**-10 * (2e6 + 2.0**-10), rel=4 * EPS)
+
+
+def test_moments_of_walks_that_nobody_counts_out():
+    n = 10**12
+    assert CoinWalk().variance(0, n) == n and LazyWalk(50).variance(0, n) == n / 2
+    assert GaussianWalk(2.0).law(1.0, n).cov[0, 0] == 4.0 * n
+    assert mutation_clock().law("A", n).p[0] == pytest.approx(0.25, abs=1e-12)
+
+
+def test_a_walk_may_begin_at_any_time():
+    """t = (2, 5) are three moves, at the times 3, 4 and 5."""
+    one, other = (sk.simulate(sk.walks.CoinWalk(0.5), 0, t=t, paths=5, seed=1) for t in ((2, 5), 3))
+    assert one.t.tolist() == [2, 3, 4, 5] and np.array_equal(one.x, other.x)
+    with pytest.raises(ValueError, match="makes one move in each 1 of time"):
+        sk.simulate(sk.walks.CoinWalk(0.5), 0, t=(2, 4.5), paths=5, seed=1)

@@ -127,3 +127,11 @@ def test_the_wall_is_crossed_at_kramers_rate_to_its_order():
     inner = h * (np.cumsum(p) - p / 2)
     exact = 2 / sigma**2 * h * (inner / p)[x >= -1].sum()
     assert exact == pytest.approx(2 * math.pi / 2**0.5 * math.exp(0.5 / sigma**2), rel=0.2)
+
+
+def test_a_density_of_wells_for_each_path_is_refused():
+    with pytest.raises(ValueError, match="parameters for each path; make a DoubleWell of three numbers"):
+        sk.DoubleWell(a=[1.0, 2.0]).stationary(0.0)
+    with pytest.raises(ValueError, match="x0 must be finite, got nan"):
+        sk.DoubleWell().stationary(np.nan)
+    assert (sk.DoubleWell().stationary([0.0, 1.0]) == sk.DoubleWell().stationary(np.array([0.0, 1.0]))).all()
