@@ -18,10 +18,11 @@ alone: not on the other times asked for, nor on their order, nor on the paths be
 any of this.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -34,6 +35,7 @@ LEVELS = 28  # of a tree: 16 + cell must fit into a word
 DEPTH = 56  # bits of a place in a step, of which `locate` uses at most 49: a second tree is the last
 WHOLE = 1 << DEPTH
 BLOCK = 1 << 15  # normals drawn at once, few enough for the cache; the numbers do not depend on it
+COMPILE_FROM = 1_000_000  # halvings at once: where loading the compiled code pays
 
 
 def halve(W, H, Z, N):
@@ -106,11 +108,12 @@ def within(key, path, component, n, h, fraction) -> tuple[np.ndarray, np.ndarray
     h, place = np.atleast_1d(np.asarray(h, float)), _place(np.atleast_1d(fraction))
     if not ((place >= 0) & (place <= WHOLE)).all():
         raise ValueError(f"fraction must lie between 0 and 1, got {fraction}; locate(grid, t) gives it")
-    (length, W, A), _ = _descend(key, path, component, n, h, place, place, np.zeros_like(place))
+    by = _functions(_depth(place) * int(np.prod(shape)))
+    (length, W, A), _ = by.descend(key, path, component, n, h, place, place, np.zeros_like(place))
     return W.reshape(shape), np.divide(A, length, out=np.zeros_like(A), where=length > 0.0).reshape(shape)
 
 
-def _descend(key, path, component, n, h, place, before, after):
+def descend(key, path, component, n, h, place, before, after):
     """(length, W, A) of a stretch that ends at a place in step n, and of one that begins there.
 
     Lengths in steps; place, before and after in 2^-56 steps. `before` and `after` are the stretches' lengths, 0 for
@@ -134,6 +137,26 @@ def _descend(key, path, component, n, h, place, before, after):
             right = join((begins * size, begins * V, begins * (size * G)), right)
         W, H, cell = np.where(upper, W2, W1), np.where(upper, H2, H1), 2 * cell + upper
     return left, right
+
+
+class Functions(NamedTuple):
+    """What the values of a path are made of: `noise.pair`, `split` and `descend`, by NumPy or compiled."""
+
+    pair: Callable
+    split: Callable
+    descend: Callable
+
+
+ARRAYS = Functions(noise.pair, split, descend)
+
+
+def _functions(halvings: int) -> Functions:
+    """Those for so many halvings, a pair of normals each. The numbers do not depend on it."""
+    loaded = "sdekit.numba_brownian" in sys.modules and halvings >= COMPILE_FROM // 100
+    if loaded or halvings >= COMPILE_FROM:
+        from sdekit.numba_brownian import COMPILED
+        return COMPILED
+    return ARRAYS
 
 
 def _reach(n, place):
@@ -185,6 +208,7 @@ class Brownian:
     parted. W(t) and the sum of the increments of any grid up to t agree to rounding.
 
     Grids of steps x 2^k equal steps are quickest, and those of grid points; any other time costs up to 49 halvings.
+    From a million halvings on compiled code does them: the same numbers bit for bit, at 0.02 microseconds each.
     Times that differ by less than about 16 units in the last place of |start| + |end| may be the same (see `locate`).
     Raises TypeError and ValueError for arguments that do not fit, MemoryError before any work for a result that does
     not fit into memory.
@@ -232,19 +256,19 @@ class Brownian:
         place = _place(fraction)
         self._check_memory(len(n), 1)
         out = np.zeros((self.paths, len(n), self.noises))
-        last = int(n.max(initial=0))
+        last, inside = int(n.max(initial=0)), np.flatnonzero(place)
+        by = _functions(self.paths * self.noises * (last // 2 + _depth(place) * len(inside)))
         width = max(1, min(last, BLOCK // self.noises))
         for rows, _ in tiles(self.paths, 1, self.noises * width):
             W = np.zeros((rows.stop - rows.start, 1, self.noises))
             for a in range(0, last, width):  # step after step, going on from the last sum
                 b = min(a + width, last)
-                W = np.add.accumulate(np.concatenate([W[:, -1:], self._base(rows, a, b, 0)], axis=1), axis=1)
+                W = np.add.accumulate(np.concatenate([W[:, -1:], self._base(by, rows, a, b, 0)], axis=1), axis=1)
                 here = np.flatnonzero((a <= n) & (n <= b))
                 out[rows, here] = W[:, n[here] - a]
-        inside = np.flatnonzero(place)
         for rows, columns in tiles(self.paths, len(inside), self.noises):
             i = inside[columns]
-            out[rows, i] += self._around(rows, n[i], place[i], place[i], np.zeros_like(i))[0][1]
+            out[rows, i] += self._around(by, rows, n[i], place[i], place[i], np.zeros_like(i))[0][1]
         out = out[..., 0] if self.noises == 1 else out
         return out if times.ndim else out[:, 0]
 
@@ -285,7 +309,9 @@ class Brownian:
         self._check_memory(len(times) - 1, (self.noises - 1) / 2)
         out = np.empty((self.paths, len(times) - 1, len(paired)))
         end, J, K = 0, [j for j, _ in paired], [k for _, k in paired]
-        for level, same in groupby(area_level(h, c) for h in np.diff(times)):
+        levels = [area_level(h, c) for h in np.diff(times)]
+        _functions(self.paths * self.noises * sum(1 << level for level in levels))  # loads them for the parts below
+        for level, same in groupby(levels):
             first, end, parts = end, end + len(list(same)), 1 << level
             for rows, columns in tiles(self.paths, end - first, self.noises * parts) if paired else ():
                 t = times[first + columns.start:first + columns.stop + 1]
@@ -315,43 +341,44 @@ class Brownian:
         regular = level <= LEVELS and bool((np.diff(cells) == 1).all())
         span = max(1, int(n[-1] - n[0]) // size)  # base steps to an interval
         self._check_memory(size, 1 + areas)
+        by = _functions(self.paths * self.noises * (int(n[-1] - n[0]) // 2 + (1 if regular else level) * size))
         out = [np.empty((self.paths, size, self.noises)) for _ in range(1 + areas)]
         for rows, columns in tiles(self.paths, size, self.noises * span):
             i = slice(columns.start, columns.stop + 1)
-            parts = (self._cells(rows, level, int(cells[i][0]), int(cells[i][-1]), areas) if regular else
-                     self._stretches(rows, n[i], place[i], areas))
+            parts = (self._cells(by, rows, level, int(cells[i][0]), int(cells[i][-1]), areas) if regular else
+                     self._stretches(by, rows, n[i], place[i], areas))
             for array, part in zip(out, parts):
                 array[rows, columns] = part
         return out
 
-    def _cells(self, rows: slice, level: int, first: int, end: int, areas: bool):
+    def _cells(self, by: Functions, rows: slice, level: int, first: int, end: int, areas: bool):
         """(W, H) of the cells first, ..., end - 1 of a level, counted through all steps; level by level."""
         a, b = first >> level, ((end - 1) >> level) + 1
-        W, H = self._base(rows, a, b, 0), self._base(rows, a, b, 1) if level or areas else None
+        W, H = self._base(by, rows, a, b, 0), self._base(by, rows, a, b, 1) if level or areas else None
         k0, k1, path, component = self._names(rows)
         for l in range(level):
             n, j = np.divmod(np.arange(a, b)[:, None], 1 << l)
             h = self.grid[n + 1] - self.grid[n]
-            W1, H1, W2, H2 = split(k0, k1, path, component, n, (1 << l) + j, h * 2.0**-l, W, H)
+            W1, H1, W2, H2 = by.split(k0, k1, path, component, n, (1 << l) + j, h * 2.0**-l, W, H)
             c, a, b = 2 * a, first >> (level - l - 1), ((end - 1) >> (level - l - 1)) + 1
             W, H = (_alternate(x, y)[:, a - c:b - c] for x, y in ((W1, W2), (H1, H2)))
         return W, H
 
-    def _stretches(self, rows: slice, n, place, areas: bool):
+    def _stretches(self, by: Functions, rows: slice, n, place, areas: bool):
         """(W, H) between neighbours of any points: the rest of a step, whole steps, the beginning of another."""
         before, after = _reach(n, place)
         cut = np.flatnonzero(before | after)
         left, right = ([np.zeros((len(n), 1)), *np.zeros((2, rows.stop - rows.start, len(n), self.noises))]
                        for _ in range(2))
         if len(cut):
-            for sides, parts in zip((left, right), self._around(rows, n[cut], place[cut], before[cut], after[cut])):
+            for sides, parts in zip((left, right), self._around(by, rows, n[cut], place[cut], before[cut], after[cut])):
                 for array, part in zip(sides, parts):
                     array[..., cut, :] = part
-        steps = self._whole_steps(rows, n[:-1] + (place[:-1] > 0), n[1:], areas)
+        steps = self._whole_steps(by, rows, n[:-1] + (place[:-1] > 0), n[1:], areas)
         length, W, A = join(join([x[..., :-1, :] for x in right], steps), [x[..., 1:, :] for x in left])
         return W, A / length
 
-    def _whole_steps(self, rows: slice, a, b, areas: bool):
+    def _whole_steps(self, by: Functions, rows: slice, a, b, areas: bool):
         """(length, W, A) of the base steps a, ..., b - 1 for each a and b. All joined at once,
 
             A = sum_i H_i + ((a + b - 1)/2 - i) W_i.
@@ -368,27 +395,27 @@ class Brownian:
             def summed(x):
                 return np.add.reduceat(np.pad(x, ((0, 0), (0, 1), (0, 0))), ends, axis=1)[:, ::2]
 
-            w = self._base(rows, a[0], b[-1], 0)
+            w = self._base(by, rows, a[0], b[-1], 0)
             W[:, some] = summed(w)
             if areas:
-                A[:, some] = summed(self._base(rows, a[0], b[-1], 1) + (0.5 * (a[j] + b[j] - 1) - i)[:, None] * w)
+                A[:, some] = summed(self._base(by, rows, a[0], b[-1], 1) + (0.5 * (a[j] + b[j] - 1) - i)[:, None] * w)
         return length, W, A
 
-    def _base(self, rows: slice, a: int, b: int, slot: int) -> np.ndarray:
+    def _base(self, by: Functions, rows: slice, a: int, b: int, slot: int) -> np.ndarray:
         """W (slot 0) or H (slot 1) of the base steps a, ..., b - 1."""
         scale = np.sqrt(np.diff(self.grid[a:b + 1]) / (12.0 if slot else 1.0))[:, None]
         k0, k1, path, component = self._names(rows)
         out = np.empty((len(path), b - a, self.noises))
         for _, i in tiles(1, b - a, len(path) * self.noises):
             half = np.arange((a + i.start) >> 1, (a + i.stop + 1) >> 1)[:, None]
-            z = _alternate(*noise.pair(k0, k1, path, component, half, slot))
+            z = _alternate(*by.pair(k0, k1, path, component, half, slot))
             out[:, i] = scale[i] * z[:, (a + i.start) & 1:][:, :i.stop - i.start]
         return out
 
-    def _around(self, rows: slice, n, place, before, after):
+    def _around(self, by: Functions, rows: slice, n, place, before, after):
         _, _, path, component = self._names(rows)
         h = self.grid[n + 1] - self.grid[n]
-        return _descend(self.key, path, component, *(x[:, None] for x in (n, h, place, before, after)))
+        return by.descend(self.key, path, component, *(x[:, None] for x in (n, h, place, before, after)))
 
     def _names(self, rows: slice):
         """k0, k1, path, component, to broadcast to (paths, cells, noises)."""

@@ -89,7 +89,8 @@ def test_what_an_sde_is_knows_no_engine(name):
 def test_engines_that_take_long_to_load_are_loaded_where_they_are_needed(name):
     if Path(name).stem.startswith("numba_"):
         return
-    for engine in ("numba_engine", "numba_compiler", "numba_maths", "numba_moments", "numba_noise", "torch_engine"):
+    for engine in ("numba_engine", "numba_compiler", "numba_maths", "numba_moments", "numba_noise", "numba_brownian",
+                   "torch_engine"):
         assert not uses(name, f"sdekit.{engine}", everywhere=False)
 
 

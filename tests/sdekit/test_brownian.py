@@ -3,12 +3,14 @@
 `reference` is the format written a second time, cell by cell in Python's own numbers.
 """
 
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdekit import brownian, noise
@@ -290,6 +292,67 @@ def test_paths_beyond_2_to_the_32_and_noises_are_those_of_the_noise():
             alone = within(W.key, p, component, 1, 0.5, 0.625)[0]
             assert W.increments([0.5, 0.8125])[path, 0, component] == alone
     assert len(np.unique(W(0.7))) == 6 and W(0.7).shape == (3, 2) and W(THIRDS).shape == (3, 4, 2)
+
+
+# Compiled
+
+def both_ways(ask):
+    """What ask() gives by NumPy, and compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brownian, "COMPILE_FROM", 2**62)
+        plain = ask()
+        patch.setattr(brownian, "COMPILE_FROM", 0)
+        return plain, ask()
+
+
+def same_bits(ask):
+    plain, quick = both_ways(ask)
+    return all(x.shape == y.shape and (x == y).all() for x, y in zip(plain, quick))
+
+
+@settings(max_examples=15)
+@given(strategies.seeds, strategies.streams, points, st.integers(1, 5), st.integers(1, 40), st.integers(1, 3),
+       st.integers(0, 2**40 - 40), st.data())
+def test_compiled_values_are_numpys_bit_for_bit(seed, stream, times, steps, paths, noises, first, data):
+    """At any times, of any paths and any part of them; on grids of cells too, and sums over whole steps."""
+    W = Brownian(seed, 1.0, steps, paths, noises, stream=stream, first=first)
+    grid = np.unique(np.append(times, [0.0, 1.0]))
+    regular = data.draw(st.sampled_from([1, steps, 2 * steps, 16 * steps]))
+    plain, quick = both_ways(lambda: [W(times), *W.increments_and_areas(grid), *W.increments_and_areas(regular)])
+    assert all((x == y).all() for x, y in zip(plain, quick))
+    begin = data.draw(st.integers(0, paths - 1))
+    some = W.part(begin, data.draw(st.integers(1, paths - begin)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brownian, "COMPILE_FROM", 0)
+        parts = [some(times), *some.increments_and_areas(grid)]
+    assert all((x == y[begin:begin + some.paths]).all() for x, y in zip(parts, plain))
+
+
+@given(strategies.seeds, strategies.streams, strategies.steps, st.lists(strategies.paths, min_size=1, max_size=5),
+       st.lists(strategies.components, min_size=1, max_size=3), st.lists(strategies.numbers(0.0, 1.0), min_size=1,
+                                                                         max_size=40), strategies.numbers(1e-6, 1e3))
+def test_compiled_parts_of_steps_are_numpys_bit_for_bit(seed, stream, n, paths, components, fractions, h):
+    path, fraction = np.array(paths)[:, None, None], np.array([0.0, 1.0, 0.5, *fractions])[:, None]
+    assert same_bits(lambda: within(noise.key(seed, stream), path, np.array(components), n, h, fraction))
+    assert same_bits(lambda: within(noise.key(seed, stream), paths[0], components[0], n, h, fractions[0]))
+
+
+@pytest.mark.parametrize("ask", [
+    lambda: [Brownian(3, 100.0, 1, 20, 2).increments(1 / np.linspace(1.0, 0.1, 200) ** 2)],
+    lambda: Brownian(4, (-1.0, 2.0), 7, 30, 3).increments_and_areas(np.sort(np.append(UNEVEN, UNEVEN[1:-1] + 2**-40))),
+    lambda: [Brownian(5, 1.0, 3000, 5)(UNEVEN), *Brownian(5, 1.0, 3000, 5, 2).increments_and_areas(THIRDS)],
+    lambda: [Brownian(6, 1.0, 8, 20, 3).levy_areas(g) for g in (8, THIRDS)],
+    lambda: [Brownian(7, 1.0, 2, 5)([])],
+], ids=["squares", "close", "long", "areas", "none"])
+def test_compiled_answers_are_numpys_bit_for_bit(ask):
+    assert same_bits(ask)
+
+
+def test_what_is_compiled_is_loaded_for_large_work_alone():
+    code = ("import sys, sdekit as sk; W = sk.Brownian(1, paths=100); W(0.3); print('numba' in sys.modules); "
+            "from sdekit import brownian; brownian.COMPILE_FROM = 100; W(0.3); print('numba' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 # The laws
