@@ -38,6 +38,7 @@ battery: setup
 
 orders: setup
 	$(BIN)/python benchmarks/orders.py
+	$(BIN)/python benchmarks/sampler_orders.py
 
 work-precision: setup
 	$(BIN)/python benchmarks/work_precision.py

@@ -9,7 +9,6 @@ import typer
 from tqdm import tqdm
 
 import diffusion as df
-from diffusion.sampling import Sampler
 
 app = typer.Typer(help="Train diffusion models, sample from them, measure what they make.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
@@ -17,10 +16,16 @@ ERRORS = (TypeError, ValueError, OSError, FloatingPointError)
 
 Model = Annotated[Path | None, typer.Argument(help="A training folder or checkpoint; without one, the shipped digits.")]
 Steps = Annotated[int, typer.Option(help="Steps of the sampler.")]
-Method = Annotated[str, typer.Option(help="heun, ddpm, reverse-sde or flow-ode.")]
+Method = Annotated[str, typer.Option(help="The sampler, such as heun, dpmpp-3m or ddpm; a wrong name lists all.")]
 Guidance = Annotated[float, typer.Option(help="Scale of classifier-free guidance, 0 for none.")]
 Seed = Annotated[int | None, typer.Option(help="Seed, 0 to 2^64 - 1; drawn and printed if not given.")]
-METHODS = {"heun": df.heun, "ddpm": df.ddpm, "reverse-sde": df.reverse_sde(), "flow-ode": df.flow_ode()}
+METHODS = {
+    "euler": df.euler, "ddim": df.ddim(), "heun": df.heun, "dpmpp-2s": df.dpmpp_2s, "dpmpp-3s": df.dpmpp_3s,
+    "dpmpp-2m": df.dpmpp_2m, "dpmpp-3m": df.dpmpp_3m, "deis-2": df.deis(2), "deis-3": df.deis(3),
+    "unipc-2": df.unipc(2), "unipc-3": df.unipc(3), "flow-ode": df.flow_ode(), "ancestral": df.ancestral,
+    "ddpm": df.ddpm, "sde-dpmpp-1": df.sde_dpmpp_1, "sde-dpmpp-2m": df.sde_dpmpp_2m, "churned": df.churned(),
+    "predictor-corrector": df.predictor_corrector(), "reverse-sde": df.reverse_sde(),
+}
 
 
 @app.command()
@@ -73,7 +78,7 @@ def sample(model: Model = None, out: Annotated[Path, typer.Option(help="The pict
     count = last - first + 1
     try:
         net = df.load(model)
-        classes = net.config.classes
+        classes = net.classes
         labels = torch.arange(first, last + 1) % classes if label is None else label
         result = df.sample(net, count, label=labels, steps=steps, method=_method(method), guidance=guidance, seed=seed,
                            first=first, grid=_grid(method, steps))
@@ -96,15 +101,15 @@ def evaluate(model: Model = None, n: Annotated[int, typer.Option("-n", help="How
         _fail(error)
 
 
-def _method(name: str) -> Sampler:
+def _method(name: str) -> df.Sampler:
     if name not in METHODS:
         _fail(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
     return METHODS[name]
 
 
 def _grid(method: str, steps: int) -> df.Grid | None:
-    """ddpm walks down the course's 1000 discrete times, all of them or `steps` + 1."""
-    return df.Grid.discrete(df.linear_betas(), min(steps, 999)) if method == "ddpm" else None
+    """ddpm walks down the 1000 times of Ho et al. 2020, all of them or `steps` + 1; the others have EDM's grid."""
+    return df.grid.linspace(df.Discrete(df.linear_betas()), min(steps, 999)) if method == "ddpm" else None
 
 
 def _range(index: str) -> tuple[int, int]:

@@ -2,12 +2,8 @@
 
 It knows no time and no process, and D(c x, c alpha, c sigma) = D(x, alpha, sigma): one trained network serves
 every forward process x_t = alpha(t) x_0 + sigma(t) eps. Whatever is called like this is a Denoiser: a trained
-network (`Preconditioned`), an exact one (`diffusion.exact`), a guided one (`diffusion.guidance`).
-
-The other common views of it, with x = alpha x_0 + sigma eps:
-
-    noise   eps   = (x - alpha D) / sigma          (sigma > 0)
-    score   grad log p(x) = (alpha D - x) / sigma^2  (sigma > 0; Tweedie's formula)
+network (`Preconditioned`), an exact one (`diffusion.exact`), a guided one (`diffusion.guidance`), anyone's network
+(`diffusion.views.denoiser`). Noise, score and velocity are views of it (`diffusion.views`).
 """
 
 import math
@@ -18,36 +14,54 @@ from torch import Tensor, nn
 
 
 class Denoiser(Protocol):
-    """D(x, alpha, sigma, condition): x (batch, ...), alpha and sigma numbers or (batch,); returns x's shape."""
+    """D(x, alpha, sigma, condition): x (batch, ...), alpha and sigma numbers or (batch,); returns x's shape.
+
+    condition   labels (batch,) from 0 to classes - 1; `classes` stands for none, and so does None
+    shape       of one sample; None if it may have any
+    center      m, the data's mean: a tensor of that shape, or a number
+    spread      s: sampling starts from N(alpha m, alpha^2 s^2 + sigma^2)
+    classes     how many labels there are; None if it takes none
+    """
 
     def __call__(self, x: Tensor, alpha, sigma, condition: Any = None) -> Tensor: ...
 
+    @property
+    def shape(self) -> tuple[int, ...] | None: ...
 
-def eps(denoiser: Denoiser, x: Tensor, alpha, sigma, condition=None) -> Tensor:
-    """The noise that the denoiser sees in x: (x - alpha D) / sigma.
+    @property
+    def center(self) -> Tensor | float: ...
 
-    Shapes as `Denoiser`. Raises ZeroDivisionError where sigma = 0: there x holds no noise.
+    @property
+    def spread(self) -> float: ...
 
-    >>> from diffusion.exact import Gaussian
-    >>> eps(Gaussian(0.0, 1.0), torch.tensor([[3.0]]), alpha=0.6, sigma=0.8)
-    tensor([[2.4000]])
-    """
-    a, s = column(alpha, x), column(sigma, x)
-    if not (s > 0).all():
-        raise ZeroDivisionError("the noise and the score exist only where sigma > 0, got sigma = 0; "
-                                "end the grid of times at a positive sigma")
-    return (x - a * denoiser(x, alpha, sigma, condition)) / s
-
-
-def score(denoiser: Denoiser, x: Tensor, alpha, sigma, condition=None) -> Tensor:
-    """grad log p(x) = (alpha D - x) / sigma^2 = -eps / sigma (Tweedie; Efron 2011, eq. 1.4)."""
-    return -eps(denoiser, x, alpha, sigma, condition) / column(sigma, x)
+    @property
+    def classes(self) -> int | None: ...
 
 
 def column(value, x: Tensor) -> Tensor:
     """A number or a (batch,) tensor, shaped (batch or 1, 1, ...) so that it multiplies x (batch, ...)."""
     value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     return value.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def check_labels(condition, batch: int, classes: int, device: torch.device | str = "cpu") -> Tensor:
+    """Labels (batch,) from one number, a sequence, or None; the number `classes` stands for none.
+
+    Raises TypeError for what is no whole number, ValueError for another count or a label outside 0 ... classes.
+
+    >>> check_labels(None, 2, classes=10), check_labels([3, 7], 2, classes=10)
+    (tensor([10, 10]), tensor([3, 7]))
+    """
+    label = torch.as_tensor(classes if condition is None else condition, device=device)
+    if label.is_floating_point() or label.dtype == torch.bool:
+        raise TypeError(f"a label is a whole number from 0 to {classes - 1}, got {condition!r}")
+    if label.numel() not in (1, batch) or label.ndim > 1:
+        raise ValueError(f"give one label, or one for each of the {batch} samples, "
+                         f"got labels of shape {tuple(label.shape)}")
+    if label.numel() and (label.min() < 0 or label.max() > classes):
+        wrong = [int(v) for v in label.reshape(-1) if not 0 <= v <= classes]
+        raise ValueError(f"label {wrong[0]} is outside the classes of this model: 0 to {classes - 1}")
+    return label.long().reshape(-1).expand(batch)
 
 
 class Preconditioned(nn.Module):
@@ -73,11 +87,21 @@ class Preconditioned(nn.Module):
         self.net, self.config, self.spread = net, net.config, float(spread)
         self.register_buffer("center", center.detach().clone().float())
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture: that of the centre."""
+        return tuple(self.center.shape)
+
+    @property
+    def classes(self) -> int:
+        """How many labels the network takes, besides the one that stands for none."""
+        return self.config.classes
+
     def forward(self, x: Tensor, alpha, sigma, condition=None) -> Tensor:
         a, s = column(alpha, x), column(sigma, x)
         u, r = self.scaled(x, a, s)
         c = ((s / a).log().clamp(-self.LOG_LEVEL, self.LOG_LEVEL) / 4).expand(len(x), *s.shape[1:]).flatten()
-        f = self.net(u.float(), c.float(), self.labels(condition, len(x))).to(x.dtype)
+        f = self.net(u.float(), c.float(), check_labels(condition, len(x), self.classes, x.device)).to(x.dtype)
         m, spread = self.center.to(x.dtype), self.spread
         return m + a * spread**2 / r**2 * (x - a * m) + spread * s / r * f
 
@@ -85,22 +109,6 @@ class Preconditioned(nn.Module):
         """u = (x - alpha m) / r, and r."""
         r = (a**2 * self.spread**2 + s**2).sqrt()
         return (x - a * self.center.to(x.dtype)) / r, r
-
-    def labels(self, condition, batch: int) -> Tensor:
-        """Class numbers (batch,) from one number, a sequence, or None; the number `classes` stands for none."""
-        classes = self.config.classes
-        if condition is None:
-            condition = classes
-        label = torch.as_tensor(condition, device=self.center.device)
-        if label.is_floating_point() or label.dtype == torch.bool:
-            raise TypeError(f"a label is a whole number from 0 to {classes - 1}, got {condition!r}")
-        if label.numel() not in (1, batch) or label.ndim > 1:
-            raise ValueError(f"give one label, or one for each of the {batch} samples, "
-                             f"got labels of shape {tuple(label.shape)}")
-        if label.numel() and (label.min() < 0 or label.max() > classes):
-            wrong = [int(v) for v in label.reshape(-1) if not 0 <= v <= classes]
-            raise ValueError(f"label {wrong[0]} is outside the classes of this model: 0 to {classes - 1}")
-        return label.long().reshape(-1).expand(batch)
 
     def loss(self, x0: Tensor, sigma: Tensor, noise: Tensor, label: Tensor) -> Tensor:
         """Mean square of F - target for x = x_0 + sigma eps (alpha = 1; the homogeneity of D gives the rest).

@@ -1,41 +1,155 @@
-"""Guidance: denoiser -> denoiser, so that it composes with every sampler."""
+"""Guidance: denoiser -> denoiser, so that it composes with every sampler and with itself.
+
+One scale w, 0 for none. With the guide's gradient d = (sigma^2 / alpha) grad_x log p(y | x), D + d is the denoiser of
+the score grad log p(x) + grad log p(y | x).
+"""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusion.denoiser import Denoiser
+from diffusion.denoiser import Denoiser, column
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A denoiser made of another: `make(base)` is the function, all else (shape, center, spread, classes) is base's but
+    for what `attributes` says.
+
+    Kept apart so that `sample` can count what the innermost denoiser is asked for.
+    """
+
+    base: Any
+    make: Callable[[Any], Callable[..., Tensor]]
+    name: str = "derived"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor, alpha, sigma, condition: Any = None) -> Tensor:
+        return self.make(self.base)(x, alpha, sigma, condition)
+
+    @property
+    def shape(self):
+        """As `Denoiser` says."""
+        return self._told("shape")
+
+    @property
+    def center(self):
+        """As `Denoiser` says."""
+        return self._told("center")
+
+    @property
+    def spread(self):
+        """As `Denoiser` says."""
+        return self._told("spread")
+
+    @property
+    def classes(self):
+        """As `Denoiser` says."""
+        return self._told("classes")
+
+    def _told(self, name: str) -> Any:
+        return self.attributes[name] if name in self.attributes else getattr(self.base, name, None)
+
+    def __repr__(self) -> str:
+        return f"{self.name} of {self.base!r}"
 
 
 def classifier_free(denoiser: Denoiser, scale: float, interval: tuple[float, float] = (0.0, math.inf),
-                    none: int | None = None) -> Denoiser:
+                    rescale: float = 0.0) -> Denoiser:
     """D(x, y) + w (D(x, y) - D(x, none)) for noise levels sigma/alpha within `interval`, else D(x, y).
 
     w = 0 is no guidance; Ho & Salimans 2022, eq. 6, with this w; others write w + 1 for it. The interval:
-    Kynkaanniemi et al. 2024. Both denoisers are evaluated in one batch.
+    Kynkaanniemi et al. 2024. Both are evaluated in one batch, so that a guided evaluation counts two.
 
-    none    the label that means no class; by default that of a trained denoiser of this package
+    rescale   phi: the result is moved towards one of the standard deviation of D(x, y), phi of the way (Lin et al.
+              2024, eq. 15 and 16), over each sample's elements
+
+    Raises TypeError for a denoiser without classes, ValueError for a scale that is not finite.
     """
+    _check(scale, interval)
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"rescale is the part of the way to go, from 0 to 1; got {rescale!r}")
+    if scale == 0:
+        return denoiser
+    classes = getattr(denoiser, "classes", None)
+    if classes is None:
+        raise TypeError(f"classifier-free guidance needs a denoiser that knows classes, and {denoiser!r} does not; "
+                        "sample it with guidance=0, or guide it by a classifier: df.classifier_guided")
+
+    def make(base: Any) -> Callable[..., Tensor]:
+        def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
+            if condition is None or not _inside(alpha, sigma, interval):
+                return base(x, alpha, sigma, condition)
+            labels = torch.cat((condition, torch.full_like(condition, classes)))
+            twice = [torch.cat((v, v)) if isinstance(v, Tensor) and v.ndim else v for v in (alpha, sigma)]
+            with_label, without = base(torch.cat((x, x)), *twice, labels).chunk(2)
+            result = with_label + scale * (with_label - without)
+            if rescale:
+                over = tuple(range(1, x.ndim))
+                result = result * (1 + rescale * (with_label.std(over, keepdim=True)
+                                                  / result.std(over, keepdim=True) - 1))
+            return result
+
+        return guided
+
+    return Derived(denoiser, make, f"classifier_free({scale:g})")
+
+
+def classifier_guided(denoiser: Denoiser, log_prob: Callable[..., Tensor], classes: int, scale: float = 1.0,
+                      interval: tuple[float, float] = (0.0, math.inf)) -> Denoiser:
+    """D(x, y) = D(x) + w (sigma^2 / alpha) grad_x log p(y | x), by autograd through any classifier.
+
+    log_prob   (x, alpha, sigma) -> log p(class | x), (batch, classes): a classifier of noisy x. The courses write
+               -grad of its loss for the gradient
+    classes    how many there are
+    scale      w: 1 is Bayes' rule, the exact conditional model where both are exact (Dhariwal & Nichol 2021, eq. 10)
+
+    The condition goes to the classifier alone. At alpha = 0 x tells nothing of the class: D is not guided there.
+    """
+    _check(scale, interval)
+    if not callable(log_prob):
+        raise TypeError(f"log_prob is a function (x, alpha, sigma) -> (batch, classes), got {log_prob!r}")
+
+    def make(base: Any) -> Callable[..., Tensor]:
+        def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
+            plain = base(x, alpha, sigma, None)
+            if condition is None or not _inside(alpha, sigma, interval) or not _positive(alpha):
+                return plain
+            with torch.enable_grad():
+                held = x if x.requires_grad else x.detach().requires_grad_(True)
+                logs = log_prob(held, alpha, sigma)
+                if logs.ndim != 2 or len(logs) != len(x):
+                    raise ValueError(f"the classifier gave a tensor of shape {tuple(logs.shape)} for {len(x)} "
+                                     "samples; it must give log p(class | x), (batch, classes)")
+                grad, = torch.autograd.grad(logs.gather(1, condition[:, None]).sum(), held,
+                                            create_graph=x.requires_grad)
+            a, s = column(alpha, x), column(sigma, x)
+            return plain + scale * s**2 / a * grad.to(x.dtype)
+
+        return guided
+
+    return Derived(denoiser, make, f"classifier_guided({scale:g})", {"classes": classes})
+
+
+def _check(scale: float, interval: tuple[float, float]) -> None:
     if not math.isfinite(scale):
         raise ValueError(f"guidance must be a finite number, 0 for none; got {scale!r}")
     if not 0 <= interval[0] < interval[1]:
         raise ValueError(f"the interval of noise levels must be (low, high) with 0 <= low < high, got {interval}")
-    if scale == 0:
-        return denoiser
 
-    config = getattr(denoiser, "config", None)
-    if none is None and config is not None:
-        none = config.classes
 
-    def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
-        if condition is None or not interval[0] <= float(sigma) / float(alpha) <= interval[1]:
-            return denoiser(x, alpha, sigma, condition)
-        if none is None:
-            raise TypeError("this denoiser does not tell which label means no class; give none=")
-        labels = torch.cat((condition, torch.full_like(condition, none)))
-        both = denoiser(torch.cat((x, x)), alpha, sigma, labels)
-        with_label, without = both.chunk(2)
-        return with_label + scale * (with_label - without)
+def _positive(alpha) -> bool:
+    return bool((torch.as_tensor(alpha) > 0).all())
 
-    return guided
+
+def _inside(alpha, sigma, interval: tuple[float, float]) -> bool:
+    """Whether the noise level lies in the interval; samplers give one level for the whole batch."""
+    noise = torch.as_tensor(sigma, dtype=torch.float64) / torch.as_tensor(alpha, dtype=torch.float64)
+    within = (interval[0] <= noise) & (noise <= interval[1])
+    if within.any() != within.all():
+        raise ValueError("guidance within an interval needs one noise level for the whole batch")
+    return bool(within.all())

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.denoiser import Preconditioned, column, eps
+from diffusion.denoiser import Preconditioned, column
 from diffusion.process import linear_betas
+from diffusion.views import eps
 
 Loss = Callable[[Preconditioned, Tensor, Tensor, torch.Generator], Tensor]
 

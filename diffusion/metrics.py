@@ -19,7 +19,7 @@ class Evaluation:
     accuracy     right / n
     interval     95%, Wilson's
     by_class     the same share for each class, (classes,)
-    nfe, seconds network evaluations a digit, and seconds for all
+    nfe, seconds network evaluations a digit, their mean where it is not the same for all, and seconds for all
     """
 
     n: int
@@ -64,7 +64,8 @@ def judge(samples: Samples) -> Evaluation:
     right = asked == read
     by_class = np.array([float(right[asked == k].double().mean()) if (asked == k).any() else np.nan for k in range(10)])
     low, high = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
-    return Evaluation(len(right), int(right.sum()), (float(low), float(high)), by_class, samples.nfe, samples.seconds)
+    nfe = float(torch.as_tensor(samples.nfe, dtype=torch.float64).mean())
+    return Evaluation(len(right), int(right.sum()), (float(low), float(high)), by_class, nfe, samples.seconds)
 
 
 @torch.inference_mode()

@@ -86,7 +86,7 @@ def digits() -> None:
 
     shown = [0, 4, 6, 7, 8, 9, 10, 12]
     sigmas = [strip.grid.levels[i].sigma for i in shown]
-    states = torch.stack([strip.trajectory[i] / max(1.0, s) for i, s in zip(shown, sigmas)] + [strip.samples])
+    states = torch.stack([strip.trajectory.x[i] / max(1.0, s) for i, s in zip(shown, sigmas)] + [strip.samples])
     titles = [f"σ = {s:.2g}" for s in sigmas] + ["digit"]
     ax = df.plot.grid(states.transpose(0, 1).flatten(0, 1), columns=9, titles=titles)
     write(ax, "denoising.png", "four digits out of noise, as the sampler goes (each state divided by its noise level)")

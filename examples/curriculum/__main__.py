@@ -9,7 +9,16 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from examples.curriculum import densities, gaussians, motion, posterior, processes, walks  # noqa: F401  (for their rows)
+from examples.curriculum import (  # noqa: F401  (for their rows)
+    densities,
+    gaussians,
+    generation,
+    guidance,
+    motion,
+    posterior,
+    processes,
+    walks,
+)
 from examples.curriculum.rows import ROWS, Number, Row
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -59,7 +68,8 @@ def page(row: Row, numbers: list[Number]) -> str:
 
 def write(pages: list[str]) -> None:
     """docs/curriculum.md"""
-    head = ("# Random motion, row by row\n\nWhat the courses say about random motion, as functions with the exact "
+    head = ("# Random motion and generation, row by row\n\nWhat the courses say about random motion, and about "
+            "generation by denoising as far as a denoiser in closed form can show it, as functions with the exact "
             "answer beside the simulated one. `make curriculum` draws these pictures and writes this page; the suite "
             "checks every number. \"Allowed\" is rounding, or 4.5 standard errors of what was simulated.\n")
     (DOCS / "curriculum.md").write_text("\n\n".join([head.rstrip(), *pages]) + "\n")

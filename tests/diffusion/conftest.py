@@ -21,12 +21,12 @@ class Classes:
 
     def __init__(self, means, std):
         self.means, self.std = torch.as_tensor(means, dtype=torch.float64), std
-        self.mean, self.config = float(self.means[-1]), SimpleNamespace(classes=len(means) - 1)
+        self.center, self.spread, self.classes, self.shape = float(self.means[-1]), std, len(means) - 1, None
         self.batches = []
 
     def __call__(self, x, alpha, sigma, condition=None):
         self.batches.append(len(x))
-        label = torch.tensor(self.config.classes) if condition is None else torch.as_tensor(condition)
+        label = torch.tensor(self.classes) if condition is None else torch.as_tensor(condition)
         m = self.means[label].to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
         a, s = column(alpha, x), column(sigma, x)
         return m + a * self.std**2 / (a**2 * self.std**2 + s**2) * (x - a * m)

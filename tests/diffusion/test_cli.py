@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import diffusion as df
 from diffusion import checkpoint
-from diffusion.cli import app
+from diffusion.cli import METHODS, app
 from tests.diffusion.conftest import TINY, shaken
 
 FILE = "checkpoint.safetensors"
@@ -83,16 +83,30 @@ def test_a_label_is_asked_for_in_every_sample(model, tmp_path, drawn):
     torch.testing.assert_close(drawn[0][0], exact.samples)
 
 
-@pytest.mark.parametrize("method", ["heun", "ddpm", "reverse-sde", "flow-ode"])
+SAME = {"euler": df.euler, "dpmpp-3m": df.dpmpp_3m, "deis-3": df.deis(3), "unipc-3": df.unipc(3), "ddpm": df.ddpm,
+        "ancestral": df.ancestral, "reverse-sde": df.reverse_sde(), "flow-ode": df.flow_ode()}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_samples(model, tmp_path, drawn, method):
     result = run("sample", model, "--out", tmp_path / "x.png", "--index", "0-2", "--steps", 3, "--method", method,
                  "--seed", 1)
     assert result.exit_code == 0, result.output
     samples, _ = drawn[0]
-    sampler = {"heun": df.heun, "ddpm": df.ddpm, "reverse-sde": df.reverse_sde(), "flow-ode": df.flow_ode()}[method]
-    grid = df.Grid.discrete(df.linear_betas(), 3) if method == "ddpm" else None
-    exact = df.sample(df.load(model), 3, label=[0, 1, 2], steps=3, seed=1, guidance=0.5, method=sampler, grid=grid)
-    torch.testing.assert_close(samples, exact.samples)
+    assert samples.isfinite().all()
+    if method in SAME:
+        grid = df.grid.linspace(df.Discrete(df.linear_betas()), 3) if method == "ddpm" else None
+        exact = df.sample(df.load(model), 3, label=[0, 1, 2], steps=3, seed=1, guidance=0.5, method=SAME[method],
+                          grid=grid)
+        torch.testing.assert_close(samples, exact.samples)
+
+
+def test_every_sampler_of_the_package_has_a_name():
+    named = {repr(sampler).partition("(")[0] for sampler in METHODS.values()}
+    every = {name for name in df.__all__ if isinstance(getattr(df, name), df.Sampler)}
+    makers = {"ddim", "deis", "unipc", "churned", "predictor_corrector", "reverse_sde", "flow_ode"}
+    assert every | makers <= named
+    assert not [name for name in METHODS if name != name.lower() or "_" in name]
 
 
 def test_a_seed_is_drawn_and_told(model, tmp_path):
@@ -109,7 +123,7 @@ def test_an_index_that_is_no_range_is_refused(model, tmp_path, index):
 
 
 @pytest.mark.parametrize("options, message", [
-    (("--method", "euler"), "unknown method 'euler'; choose one of heun, ddpm, reverse-sde, flow-ode"),
+    (("--method", "magic"), "unknown method 'magic'; choose one of euler, ddim, heun, "),
     (("--label", 3), "label 3 is outside the classes of this model: 0 to 2"),
     (("--label", -1), "label -1 is outside"),
     (("--steps", 0), "steps must be a whole number of at least 1, got 0"),

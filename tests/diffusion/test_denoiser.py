@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion as df
-from diffusion.denoiser import column, parameter_count
+from diffusion.denoiser import check_labels, column, parameter_count
 from tests.conftest import EPS
 from tests.diffusion.conftest import TINY, Net, shaken
 from tests.strategies import numbers
@@ -149,7 +149,7 @@ def test_data_and_noise_of_a_view_make_up_x():
 @pytest.mark.parametrize("view", [df.eps, df.score])
 @pytest.mark.parametrize("sigma", [0.0, torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0])])
 def test_without_noise_there_is_no_view_of_it(view, sigma):
-    with pytest.raises(ZeroDivisionError, match="exist only where sigma > 0"):
+    with pytest.raises(ZeroDivisionError, match="exists only where sigma > 0"):
         view(df.exact.Gaussian(0.0, 1.0), pictures(), 1.0, sigma)
 
 
@@ -226,7 +226,7 @@ def test_the_loss_passes_the_level_and_the_label_to_the_network():
     (None, [3, 3]), (0, [0, 0]), (3, [3, 3]), ([2, 1], [2, 1]), (torch.tensor([1]), [1, 1]),
     (np.array([0, 2], np.uint8), [0, 2]), (np.int64(2), [2, 2]), (range(2), [0, 1])])
 def test_a_condition_is_a_class_for_all_or_for_each_or_none(condition, labels):
-    found = preconditioned(Net(smooth)).labels(condition, 2)
+    found = check_labels(condition, 2, classes=3)
     assert found.tolist() == labels and found.dtype == torch.int64
 
 
@@ -251,6 +251,11 @@ def test_a_denoiser_keeps_its_own_copy_of_the_centre():
     model = df.Preconditioned(Net(smooth), center, 1.0)
     center += 1
     assert model.center.sum() == 0 and "center" in model.state_dict()
+
+
+def test_a_denoiser_tells_the_shape_of_its_data_and_its_classes():
+    model = preconditioned(shaken())
+    assert (model.shape, model.classes, model.spread) == ((1, 8, 8), 3, 0.6)
 
 
 def test_parameters_are_counted():

@@ -69,19 +69,11 @@ def test_without_a_condition_nothing_is_guided():
     assert data.batches == [6]
 
 
-def test_another_label_may_stand_for_none():
-    x = states()
-    found = df.classifier_free(classes(), 2.0, none=0)(x, 1.0, 2.0, torch.ones(6).long())
-    exact = 3 * classes()(x, 1.0, 2.0, torch.ones(6).long()) - 2 * classes()(x, 1.0, 2.0, torch.zeros(6).long())
-    torch.testing.assert_close(found, exact)
-
-
-def test_a_denoiser_that_does_not_tell_its_label_for_none_is_refused():
-    data = classes()
-    data.config = None
-    guided = df.classifier_free(data, 2.0)
-    with pytest.raises(TypeError, match="does not tell which label means no class; give none="):
-        guided(states(), 1.0, 2.0, LABEL)
+def test_a_denoiser_without_classes_is_refused():
+    with pytest.raises(TypeError, match=r"needs a denoiser that knows classes.*sample it with guidance=0"):
+        df.classifier_free(df.exact.Gaussian(0.0, 1.0), 2.0)
+    with pytest.raises(TypeError, match="needs a denoiser that knows classes"):
+        df.classifier_free(df.classifier_guided(df.exact.Gaussian(0.0, 1.0), torch.log, None), 2.0)
 
 
 @pytest.mark.parametrize("method", [df.heun, df.flow_ode(), df.reverse_sde(), df.ddpm], ids=repr)
@@ -90,7 +82,7 @@ def test_guided_samples_are_those_of_the_moved_class(method):
     w, label = 1.5, torch.arange(8) % 2
     options = {"shape": (2,), "steps": 20, "method": method, "seed": 8, "label": label}
     moved = Classes([m + w * (m - MEANS[-1]) for m in MEANS], 0.4)
-    moved.mean = MEANS[-1]  # both start from the data without classes
+    moved.center = MEANS[-1]  # both start from the data without classes
     guided = df.sample(classes(), 8, guidance=w, interval=(0.0, math.inf), **options)
     assert torch.allclose(guided.samples, df.sample(moved, 8, **options).samples, rtol=1e-6, atol=1e-6)
     assert not torch.allclose(guided.samples, df.sample(classes(), 8, **options).samples, atol=0.1)

@@ -1,5 +1,7 @@
 """The judge: what the shipped classifier reads in the shipped digits, and how sure a share of n is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ def wilson(right, n, z=1.959963984540054):
 def samples(label, n=None):
     label = None if label is None else torch.tensor(label)
     n = n or len(label)
-    return Samples(torch.zeros(n, 1, 28, 28), label, 35.0, 1.5, df.Grid.edm(3), {})
+    return Samples(torch.zeros(n, 1, 28, 28), label, 35.0, 1.5, df.grid.edm(3), {})
 
 
 @pytest.fixture
@@ -52,6 +54,12 @@ def test_shares_are_told_class_by_class(reads):
     assert result.right == 6
     np.testing.assert_array_equal(result.by_class, [2 / 3, 0, *[np.nan], 1, *[np.nan] * 5, 1])
     assert result.nfe == 35.0 and result.seconds == 1.5
+
+
+def test_of_steps_of_each_digit_s_own_length_the_mean_is_told(reads):
+    reads([0, 1])
+    drawn = replace(samples([0, 1]), nfe=torch.tensor([30.0, 41.0]))
+    assert judge(drawn).nfe == 35.5 and "35.5 network evaluations each" in str(judge(drawn))
 
 
 def test_its_summary_tells_share_interval_cost_and_classes():

@@ -1,8 +1,6 @@
-"""Samplers on Gaussian data, where every step is affine: x' = A x + b + c z.
+"""Sampling: what samples depend on, what they cost, what is kept, their law on Gaussian data, and what is refused.
 
-`steps_of` reads A, b, c off each step from two starts on the same noise, so that mean and variance at the end follow
-without Monte Carlo. The flow carries N(alpha m, r^2), r^2 = alpha^2 s^2 + sigma^2, along exactly; what a sampler is
-off by must vanish at its order. States are compared in float64 inside `solve`, samples in float32.
+The samplers' own orders and laws are in test_samplers.py.
 """
 
 import math
@@ -16,6 +14,7 @@ import diffusion as df
 import sdekit as sk
 from tests.conftest import assert_gaussian, assert_near, rounding
 from tests.diffusion.conftest import Classes, shaken
+from tests.diffusion.problems import EVERY, MIXTURE, WALK, ZERO_TERMINAL, carried, law, states
 
 EPS32 = torch.finfo(torch.float32).eps
 DATA = df.exact.Gaussian(1.0, 0.6)
@@ -24,59 +23,20 @@ METHODS = [df.heun, df.ddpm, df.reverse_sde(sk.euler_maruyama), df.flow_ode(sk.e
 ORDER = dict(zip(map(repr, METHODS), (2, 1, 1, 1, 2, 4)))  # weak, in the number of steps
 CALLS = dict(zip(map(repr, METHODS), (2, 1, 1, 1, 2, 4)))  # evaluations a step
 GRIDS = {
-    "EDM": df.Grid.edm,
-    "EDM, from noise level 3": lambda n: df.Grid.edm(n, 0.1, 3.0, 3.0),
-    "VP": lambda n: df.Grid.uniform(df.VP(), n),
-    "VP, its middle": lambda n: df.Grid.uniform(df.VP(), n, (0.05, 0.7)),
+    "EDM": df.grid.edm,
+    "EDM, from noise level 3": lambda n: df.grid.edm(n, 0.1, 3.0, 3.0),
+    "VP": lambda n: df.grid.uniform(df.VP(), n),
+    "VP, its middle": lambda n: df.grid.uniform(df.VP(), n, (0.05, 0.7)),
 }
 every_method = pytest.mark.parametrize("method", METHODS, ids=repr)
 every_grid = pytest.mark.parametrize("make", GRIDS.values(), ids=GRIDS)
-
-
-def solved(method, grid, x, seed=11, first=0, data=DATA):
-    """The states at all levels, (levels, rows, ...), float64."""
-    def denoise(x, level):
-        return data(x, level.alpha, level.sigma)
-
-    return torch.stack([x, *method.solve(denoise, x, grid, seed, first)])
-
-
-def steps_of(method, grid, seed=11, rows=6):
-    """(A, b, c) of every step; z is known by its name, (seed, path, step)."""
-    z = sk.normals(seed, paths=rows, steps=len(grid))[..., 0]
-    zero, one = (solved(method, grid, torch.full((rows, 1), start, dtype=torch.float64), seed)[..., 0].numpy()
-                 for start in (0.0, 1.0))
-    found = []
-    for k in range(len(grid)):
-        A = ((one[k + 1] - zero[k + 1]) / (one[k] - zero[k])).mean()
-        design = np.stack([np.ones(rows), z[:, k]], axis=1)
-        rest = zero[k + 1] - A * zero[k]
-        (b, c), *_ = np.linalg.lstsq(design, rest, rcond=None)
-        # every row obeys the same three numbers; A is a quotient by the smaller and smaller difference of the runs
-        shrunk = 1 / np.abs(one[k] - zero[k]).min()
-        assert np.abs(design @ (b, c) - rest).max() <= rounding(10 * shrunk, zero[k], 1.0)
-        found.append((A, b, c))
-    return found
-
-
-def law(level):
-    """Mean and variance of the data noised to this level."""
-    return np.array([level.alpha * DATA.mean, level.alpha**2 * DATA.std**2 + level.sigma**2])
-
-
-def carried(method, grid):
-    """Mean and variance at the last level, from the exact ones at the first."""
-    mean, variance = law(grid.levels[0])
-    for A, b, c in steps_of(method, grid):
-        mean, variance = A * mean + b, A**2 * variance + c**2
-    return np.array([mean, variance])
 
 
 @every_method
 @every_grid
 def test_the_law_at_the_end_is_the_data_s_up_to_the_claimed_order(method, make):
     grids = [make(n) for n in (40, 80, 160)]
-    errors = [np.linalg.norm(carried(method, grid) - law(grid.levels[-1])) for grid in grids]
+    errors = [np.linalg.norm(np.subtract(carried(method, DATA, grid), law(DATA, grid.levels[-1]))) for grid in grids]
     order = np.log2(errors[:-1] / np.array(errors[1:]))
     assert abs(order[-1] - ORDER[repr(method)]) < 0.15, order
 
@@ -89,10 +49,18 @@ def test_every_start_ends_where_its_flow_does(method, make):
 
     def error(n):
         grid = make(n)
-        (m0, v0), (m1, v1) = law(grid.levels[0]), law(grid.levels[-1])
-        return (solved(method, grid, x)[-1] - m1 - (v1 / v0) ** 0.5 * (x - m0)).norm().item()
+        (m0, v0), (m1, v1) = law(DATA, grid.levels[0]), law(DATA, grid.levels[-1])
+        return (states(method, DATA, grid, x)[-1] - m1 - (v1 / v0) ** 0.5 * (x - m0)).norm().item()
 
     assert abs(math.log2(error(80) / error(160)) - ORDER[repr(method)]) < 0.15
+
+
+def test_heun_on_the_edm_process_is_its_probability_flow_by_heun():
+    """alpha = 1, dx/dsigma = eps in both; the reversed clock rounds times near 40, which counts near 0.02."""
+    x = torch.linspace(-50, 50, 7, dtype=torch.float64)[:, None]
+    grid = df.grid.edm(25)
+    one, other = (states(method, DATA, grid, x) for method in (df.heun, df.flow_ode(sk.heun)))
+    assert (one - other).abs().max() <= rounding(25 * 40 / 0.02, x) * 0.02
 
 
 @every_method
@@ -101,8 +69,8 @@ def test_samples_have_the_law_that_the_steps_carry_to_the_end(method, make):
     """Exactly, no bias: then closed by x <- D, affine too. And so the data's, up to the sampler's own error."""
     n, grid = 4000, make(40)
     found = df.sample(DATA, n, shape=(1,), grid=grid, method=method, seed=21).samples[:, 0].double().numpy()
-    last, (mean, variance) = grid.levels[-1], carried(method, grid)
-    shrink = last.alpha * DATA.std**2 / law(last)[1]
+    last, (mean, variance) = grid.levels[-1], carried(method, DATA, grid)
+    shrink = last.alpha * DATA.std**2 / law(DATA, last)[1]
     closed = DATA.mean + shrink * (mean - last.alpha * DATA.mean), shrink**2 * variance
     assert_gaussian(found, *closed)
     assert_near(found.mean(), DATA.mean, (closed[1] / n) ** 0.5, abs(closed[0] - DATA.mean))
@@ -116,14 +84,6 @@ def test_every_pixel_has_its_own_mean():
     variance = 0.5**2 + level.sigma**2
     assert_near(found.samples.double().mean(0), mean.numpy(), (variance / n) ** 0.5)
     assert found.samples.shape == (n, 1, 2, 2) and found.samples.dtype == torch.float32
-
-
-def test_heun_on_the_edm_process_is_its_probability_flow_by_heun():
-    """alpha = 1, dx/dsigma = eps in both; the reversed clock rounds times near 40, which counts near 0.02."""
-    x = torch.linspace(-50, 50, 7, dtype=torch.float64)[:, None]
-    grid = df.Grid.edm(25)
-    one, other = (solved(method, grid, x) for method in (df.heun, df.flow_ode(sk.heun)))
-    assert (one - other).abs().max() <= rounding(25 * 40 / 0.02, x) * 0.02
 
 
 # Algorithm 2 of Ho et al. 2020, by hand
@@ -145,9 +105,9 @@ def algorithm_2(x, betas, times, z):
 @pytest.mark.parametrize("top", [1000, 500, 6])
 def test_ddpm_on_neighbouring_levels_is_algorithm_2(top):
     betas = df.linear_betas()
-    levels = df.Grid.discrete(betas).levels[1000 - top:1000 - top + 6]
+    levels = df.grid.linspace(WALK).levels[1000 - top:1000 - top + 6]
     x = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(4, 3)
-    found = solved(df.ddpm, df.Grid("some", levels), x)[-1]
+    found = states(df.ddpm, DATA, df.Grid("some", levels, WALK), x)[-1]
     times = [int(level.time) for level in levels[:-1]]
     exact = algorithm_2(x.numpy(), betas, times, sk.normals(11, paths=4, steps=5, components=3))
     # 1 - abar and beta are differences of numbers near 1: relative rounding of eps / 1e-4
@@ -157,9 +117,9 @@ def test_ddpm_on_neighbouring_levels_is_algorithm_2(top):
 def test_ddpm_is_algorithm_2_from_noise_to_data():
     """The closing x <- D is its last step, which adds no noise: beta_1 = 1 - abar_1."""
     betas, n = df.linear_betas(20, 0.01, 0.4), 5
-    grid = df.Grid.discrete(betas)
+    grid = df.grid.linspace(df.Discrete(betas))
     found = df.sample(DATA, n, shape=(2,), grid=grid, method=df.ddpm, seed=3).samples
-    mean, variance = law(grid.levels[0])
+    mean, variance = law(DATA, grid.levels[0])
     x = mean + variance**0.5 * sk.normals(3, stream=1, paths=n, components=2)[:, 0]
     z = np.concatenate([sk.normals(3, paths=n, steps=19, components=2), np.zeros((n, 1, 2))], axis=1)
     exact = algorithm_2(x, betas, range(20, 0, -1), z)
@@ -169,18 +129,79 @@ def test_ddpm_is_algorithm_2_from_noise_to_data():
 # What a sample depends on
 
 
-@every_method
-@pytest.mark.parametrize("make", [GRIDS["EDM"], GRIDS["VP"]], ids=["EDM", "VP"])
-def test_sample_k_is_the_same_in_every_batch(method, make):
-    """1e-12 in float64, plus the rounding to float32."""
-    options = {"shape": (3,), "grid": make(4), "method": method, "seed": 5}
-    exact = df.sample(DATA, 70, **options).samples
-    allowed = {"rtol": 0, "atol": 1e-12 + EPS32 * exact.abs().max().item()}
-    for batch in (1, 7, 64):
-        torch.testing.assert_close(df.sample(DATA, 70, batch=batch, **options).samples, exact, **allowed)
-    for first, n in ((1, 1), (13, 7), (69, 1)):
-        part = df.sample(DATA, n, first=first, **options).samples
+@pytest.mark.parametrize("method", EVERY, ids=repr)
+@pytest.mark.parametrize("nested", [False, True])
+def test_sample_k_is_the_same_in_every_batch_and_order(method, nested):
+    """1e-12, in batches of 1, 7 and 64, or named one by one in any order."""
+    if nested and not method.stochastic:
+        return
+    options = {"grid": df.grid.edm(3, 0.1, 5.0, process=df.VP()), "method": method, "seed": 5, "dtype": torch.float64,
+               "nested": nested}
+    exact = df.sample(MIXTURE, 66, **options).samples
+    allowed = {"rtol": 0, "atol": 1e-12}
+    for batch, n in ((64, 66), (7, 20), (1, 5)):
+        torch.testing.assert_close(df.sample(MIXTURE, n, batch=batch, **options).samples, exact[:n], **allowed)
+    for first, n in ((65, 1), (13, 7), (0, 1), (40, 2)):
+        part = df.sample(MIXTURE, n, first=first, **options).samples
         torch.testing.assert_close(part, exact[first:first + n], **allowed)
+
+
+ADAPTIVE = [df.flow_ode(rtol=1e-4, atol=1e-5), df.reverse_sde(sk.milstein, rtol=0.1, atol=0.1)]
+
+
+@pytest.mark.parametrize("method", ADAPTIVE, ids=repr)
+def test_with_steps_of_its_own_length_a_sample_does_not_see_its_batch_mates(method):
+    """Nor does its cost, which is told for each; a start far out takes more, and the others no more for it."""
+    grid = df.grid.uniform(df.VP(), 2, (0.05, 0.5))
+    options = {"grid": grid, "method": method, "seed": 5, "dtype": torch.float64}
+    whole = df.sample(MIXTURE, 12, **options)
+    assert whole.nfe.shape == (12,) and len(set(whole.nfe.tolist())) > 1 and (whole.nfe >= 3).all()
+    for first, n in ((0, 1), (3, 5), (11, 1)):
+        part = df.sample(MIXTURE, n, first=first, **options)
+        torch.testing.assert_close(part.samples, whole.samples[first:first + n], rtol=0, atol=1e-12)
+        assert torch.as_tensor(part.nfe).expand(n).tolist() == whole.nfe[first:first + n].tolist()
+    start = MIXTURE.sample(6, grid.levels[0].alpha, grid.levels[0].sigma)
+    plain = df.sample(MIXTURE, 6, start=start, **options)
+    start[2] *= 40
+    other, rest = df.sample(MIXTURE, 6, start=start, **options), [0, 1, 3, 4, 5]
+    torch.testing.assert_close(other.samples[rest], plain.samples[rest], rtol=0, atol=1e-12)
+    one, two = (torch.as_tensor(result.nfe).expand(6)[rest] for result in (other, plain))
+    assert one.tolist() == two.tolist()
+
+
+def test_adaptive_steps_reach_their_tolerance():
+    """The end of the flow to 1e-6 and to 1e-9 is told apart by no more than that; labels go along with their rows."""
+    label = torch.arange(9) % 3
+    options = {"grid": df.grid.uniform(df.VP(), 1, (0.05, 0.9)), "seed": 5, "dtype": torch.float64, "label": label}
+    fine, coarse = (df.sample(MIXTURE, 9, method=df.flow_ode(rtol=tol, atol=tol), **options) for tol in (1e-9, 1e-6))
+    assert 1e-12 < (fine.samples - coarse.samples).abs().max() < 1e-4 and (fine.nfe > coarse.nfe).all()
+    for k in range(3):
+        one = df.sample(MIXTURE, 1, first=k, method=df.flow_ode(rtol=1e-6, atol=1e-6), **{**options, "label": k})
+        torch.testing.assert_close(one.samples[0], coarse.samples[k], rtol=0, atol=1e-12)
+
+
+def test_a_run_may_start_where_it_is_told():
+    """From the state of another run at a level of its grid it goes on as that did, where nothing is drawn."""
+    grid = df.grid.edm(6)
+    kept = df.sample(MIXTURE, 5, grid=grid, keep=True, seed=4, dtype=torch.float64)
+    rest = df.Grid("rest", grid.levels[2:], grid.process)
+    again = df.sample(MIXTURE, 5, grid=rest, start=kept.trajectory.x[2], dtype=torch.float64)
+    torch.testing.assert_close(again.samples, kept.samples, rtol=1e-12, atol=0)
+
+
+def test_steps_are_the_trajectory_moment_by_moment():
+    grid = df.grid.edm(4)
+    kept = df.sample(MIXTURE, 5, grid=grid, keep=True, seed=4, dtype=torch.float64, method=df.ancestral)
+    moments = list(df.steps(MIXTURE, 5, grid=grid, seed=4, method=df.ancestral))
+    assert [m.n for m in moments] == [0, 1, 2, 3, 4] and [m.level for m in moments] == list(grid)
+    for n, m in enumerate(moments):
+        for name in ("x", "x0", "eps"):
+            assert torch.equal(getattr(m, name), getattr(kept.trajectory, name)[n])
+        assert (m.level.alpha * m.x0 + m.level.sigma * m.eps - m.x).abs().max() <= 1e-12 * m.x.abs().max()
+        assert torch.equal(m.x0, MIXTURE(m.x, m.level.alpha, m.level.sigma))
+    assert torch.equal(moments[-1].x0, kept.samples)
+    with pytest.raises(TypeError, match=r"steps\(\) has no use for keep; it yields every moment"):
+        next(df.steps(MIXTURE, 5, keep=True))
 
 
 def test_labels_stay_with_their_samples_in_every_batch():
@@ -204,9 +225,9 @@ def test_a_network_s_sample_is_the_same_in_every_batch_up_to_its_rounding():
 def test_the_first_noise_and_the_steps_noise_are_streams_of_their_own(method):
     one, other = (df.sample(DATA, 3, shape=(2,), steps=5, seed=seed, method=method).samples for seed in (1, 2))
     assert (one != other).all()
-    grid = df.Grid.edm(3)
-    start = df.sample(DATA, 3, shape=(2,), grid=grid, seed=1, first=7, method=method, keep=True).trajectory[0]
-    mean, variance = law(grid.levels[0])
+    grid = df.grid.edm(3)
+    start = df.sample(DATA, 3, shape=(2,), grid=grid, seed=1, first=7, method=method, keep=True).trajectory.x[0]
+    mean, variance = law(DATA, grid.levels[0])
     exact = mean + variance**0.5 * sk.normals(1, stream=1, paths=range(7, 10), components=2)[:, 0]
     np.testing.assert_allclose(start, exact, atol=EPS32 * np.abs(exact).max())
 
@@ -232,7 +253,7 @@ def test_network_evaluations_are_counted(method, make, close):
 
 @every_method
 def test_a_guided_evaluation_counts_two_within_the_interval(method):
-    data, grid, interval = Classes((0.0, 1.0, 0.5), 0.5), df.Grid.edm(12), (0.5, 8.0)
+    data, grid, interval = Classes((0.0, 1.0, 0.5), 0.5), df.grid.edm(12), (0.5, 8.0)
     result = df.sample(data, 10, label=1, shape=(2,), grid=grid, method=method, seed=0, guidance=0.5, batch=4,
                        interval=interval)
     inside = [interval[0] <= level.sigma <= interval[1] for level in grid]
@@ -252,32 +273,36 @@ def test_a_few_steps_are_enough_to_run(method, steps, process):
 
 
 @every_method
-def test_the_trajectory_holds_every_level_and_then_the_samples(method):
+def test_the_trajectory_holds_every_level_and_what_is_seen_there(method):
     options = {"shape": (2,), "method": method, "seed": 4, "batch": 3}
-    grid = df.Grid.edm(6)
+    grid = df.grid.edm(6)
     kept = df.sample(DATA, 5, grid=grid, keep=True, **options)
-    assert kept.trajectory.shape == (8, 5, 2)
-    assert torch.equal(kept.trajectory[-1], kept.samples)
+    path = kept.trajectory
+    assert path.x.shape == path.x0.shape == path.eps.shape == (7, 5, 2)
+    assert torch.equal(path.x0[-1], kept.samples)
+    for k, level in enumerate(grid):
+        again = level.alpha * path.x0[k] + level.sigma * path.eps[k]
+        torch.testing.assert_close(again, path.x[k], rtol=0, atol=8 * EPS32 * path.x[k].abs().max().item())
     assert df.sample(DATA, 5, grid=grid, **options).trajectory is None
     open_end = df.sample(DATA, 5, grid=grid, keep=True, close=False, **options)
-    assert torch.equal(open_end.trajectory, kept.trajectory[:-1])
-    assert torch.equal(open_end.samples, kept.trajectory[-2])
+    assert torch.equal(open_end.trajectory.x, path.x) and torch.equal(open_end.samples, path.x[-1])
     for k in (2, 5):  # the state at level k is where the grid cut off there ends
         short = df.sample(DATA, 5, grid=df.Grid("cut", grid.levels[:k + 1], grid.process), close=False, **options)
-        torch.testing.assert_close(short.samples, kept.trajectory[k], rtol=4 * EPS32, atol=0)
+        torch.testing.assert_close(short.samples, path.x[k], rtol=4 * EPS32, atol=0)
 
 
 def test_the_closing_step_is_the_denoiser():
-    grid = df.Grid.edm(6)
+    grid = df.grid.edm(6)
     kept = df.sample(DATA, 5, shape=(2,), grid=grid, keep=True, seed=4)
     last = grid.levels[-1]
-    torch.testing.assert_close(kept.samples, DATA(kept.trajectory[-2], last.alpha, last.sigma), rtol=8 * EPS32, atol=0)
+    exact = DATA(kept.trajectory.x[-1], last.alpha, last.sigma)
+    torch.testing.assert_close(kept.samples, exact, rtol=8 * EPS32, atol=0)
 
 
 def test_the_grid_is_edm_s_or_the_process_s():
-    assert df.sample(DATA, shape=(1,), steps=5).grid.levels == df.Grid.edm(5).levels
-    assert df.sample(DATA, shape=(1,)).grid.levels == df.Grid.edm(18).levels
-    assert df.sample(DATA, shape=(1,), steps=5, process=df.VP()).grid.levels == df.Grid.uniform(df.VP(), 5).levels
+    assert df.sample(DATA, shape=(1,), steps=5).grid.levels == df.grid.edm(5).levels
+    assert df.sample(DATA, shape=(1,)).grid.levels == df.grid.edm(18).levels
+    assert df.sample(DATA, shape=(1,), steps=5, process=df.VP()).grid.levels == df.grid.uniform(df.VP(), 5).levels
 
 
 def test_a_trained_denoiser_tells_its_shape_and_an_exact_one_takes_any():
@@ -290,7 +315,7 @@ def test_a_trained_denoiser_tells_its_shape_and_an_exact_one_takes_any():
 def test_results_are_ordinary_tensors():
     """Not those of inference mode, which refuse gradients and changes in place."""
     result = df.sample(DATA, 2, shape=(2,), steps=2, seed=0, keep=True)
-    for tensor in (result.samples, result.trajectory):
+    for tensor in (result.samples, result.trajectory.x):
         assert tensor.add_(1).requires_grad_().sum().requires_grad
 
 
@@ -313,17 +338,22 @@ def test_info_tells_how_it_was_done():
     ({"batch": 0}, ValueError, "batch must be at least 1"), ({"batch": 2.0}, TypeError, "batch must be a whole"),
     ({"steps": 0}, ValueError, "steps must be a whole number of at least 1, got 0"),
     ({"steps": 2.5}, ValueError, "steps must be a whole number of at least 1, got 2.5"),
-    ({"method": "heun"}, TypeError, "method must be a sampler: heun, .* got 'heun'"),
+    ({"method": "heun"}, TypeError, r"method must be a sampler, such as df.heun, .* got 'heun'"),
     ({"method": sk.heun}, TypeError, "method must be a sampler"),
     ({"method": df.reverse_sde}, TypeError, "method must be a sampler"),
     ({"shape": None}, TypeError, "does not tell the shape of its data; give shape="),
     ({"label": 0}, TypeError, "this denoiser has no classes; leave label out"),
-    ({"guidance": math.nan}, ValueError, "guidance must be a finite number"),
+    ({"guidance": math.nan}, ValueError, "guidance"),
     ({"interval": (2.0, 1.0)}, ValueError, "the interval of noise levels"),
-    ({"method": df.flow_ode(), "grid": df.Grid.discrete(df.linear_betas())}, ValueError,
-     "belongs to no process in continuous time"),
-    ({"method": df.reverse_sde(), "grid": df.Grid.discrete(df.linear_betas())}, ValueError,
-     "belongs to no process in continuous time"),
+    ({"guidance": 1.0}, ValueError, "guidance=1.0 needs the classes to guide to; give label="),
+    ({"grid": "edm"}, TypeError, "grid must be one of df.grid's, such as df.grid.edm"),
+    ({"grid": df.grid.edm(2), "process": df.VP()}, ValueError, "was given beside a grid of EDM.*; give one of them"),
+    ({"start": torch.zeros(3, 1)}, ValueError, "start holds 3 states for n=2 samples"),
+    ({"start": torch.zeros(2, 4)}, ValueError, r"start has samples of shape \(4,\), not \(1,\)"),
+    ({"method": df.reverse_sde(), "grid": df.grid.linspace(ZERO_TERMINAL, 2)}, ValueError,
+     "infinite coefficients; begin the grid a little before, or use ddim, ancestral or dpmpp_2m"),
+    ({"method": df.reverse_sde(), "process": df.RectifiedFlow()}, ValueError, "infinite coefficients"),
+    ({"method": df.flow_ode(), "grid": df.grid.linspace(ZERO_TERMINAL, 2)}, ValueError, "infinite coefficients"),
 ])
 def test_what_cannot_be_sampled_is_refused(given, error, message):
     with pytest.raises(error, match=message):
@@ -354,14 +384,45 @@ def test_every_whole_number_of_a_class_is_a_label(label):
     assert result.label.tolist() == [1, 1, 1]
 
 
-def test_samplers_say_their_names():
-    assert list(map(repr, METHODS)) == ["heun", "ddpm", "reverse_sde(euler_maruyama)", "flow_ode(euler)",
-                                        "flow_ode(heun)", "flow_ode(rk4)"]
+@pytest.mark.parametrize("method", [df.heun, df.ancestral, df.dpmpp_3m, df.deis(3)], ids=repr)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_network_that_is_not_finite_is_told_with_its_step_and_level(method, bad):
+    """From noise level 2 down, one sample of four; a step of one evaluation has it where it begins."""
+    grid = df.grid.edm(6)
+
+    def broken(x, alpha, sigma, condition=None):
+        return torch.where((torch.arange(len(x))[:, None] == 2) & (sigma < 2.0), bad, x / 2)
+
+    with pytest.raises(FloatingPointError) as told:
+        df.sample(broken, 4, shape=(2,), grid=grid, seed=3, first=7, method=method)
+    k = next(k for k, level in enumerate(grid) if level.sigma < 2.0)
+    assert "the denoiser gave values that are not finite" in str(told.value)
+    assert f"at sigma = {grid.levels[k].sigma:g}, alpha = 1" in str(told.value)
+    assert method is df.heun or f"first in step {k + 1} of 6" in str(told.value)
 
 
 def test_a_sample_that_is_not_finite_is_named():
-    def broken(x, alpha, sigma, condition=None):
-        return torch.where(torch.arange(len(x))[:, None] == 2, torch.nan, x)
+    """Of a sampler, where the denoiser was finite throughout."""
+    def overflow(denoise, x, t, s, memory, noise):
+        return torch.where(torch.arange(len(x))[:, None] == 2, torch.inf, denoise(x, t)), memory
 
     with pytest.raises(FloatingPointError, match=r"sample 9 of seed 3 is not finite \(1 of 4 are not\)"):
-        df.sample(broken, 4, shape=(2,), steps=2, seed=3, first=7)
+        df.sample(lambda x, alpha, sigma, condition=None: x.clamp(-1, 1), 4, shape=(2,), steps=1, seed=3, first=7,
+                  method=df.stepwise("overflow", overflow), close=False)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (3, 2), (4, 2, 1)])
+def test_a_denoiser_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"of shape \(.*\) for x of shape \(4, 2\); they must be equal"):
+        df.sample(lambda x, alpha, sigma, condition=None: torch.zeros(shape), 4, shape=(2,), steps=2)
+
+
+def test_guidance_of_an_unconditional_denoiser_is_refused():
+    with pytest.raises(ValueError, match="needs the classes to guide to; give label="):
+        df.sample(MIXTURE, 2, guidance=0.5)
+    with pytest.raises(TypeError, match="this denoiser has no classes; leave label out"):
+        df.sample(DATA, 2, shape=(1,), guidance=0.5, label=0)
+    with pytest.raises(ValueError, match="guidance must be a finite number, 0 for none; got nan"):
+        df.sample(MIXTURE, 2, guidance=math.nan, label=0)
+    with pytest.raises(ValueError, match="label 3 is outside the classes of this model: 0 to 2"):
+        df.sample(MIXTURE, 2, label=3)
