@@ -61,7 +61,7 @@ def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]
     if not path.exists():
         folder = path.parent if path.suffix == ".safetensors" else path
         raise FileNotFoundError(f"no checkpoint at {path}; train one with `diffusion train mnist --out {folder}`, or "
-                                f" call load() without a path for the shipped digits")
+                                "call load() without a path for the shipped digits")
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
@@ -95,8 +95,8 @@ def _header(text: str) -> Header:
 
 
 def build(header: Header, center: Tensor) -> Preconditioned:
-    """A denoiser of the header's configuration, its weights not yet set."""
-    return Preconditioned(UNet(header.network), center, header.spread)
+    """A denoiser of the header's configuration, its weights not yet set: in float32, whatever torch's default is."""
+    return Preconditioned(UNet(header.network), center, header.spread).float()
 
 
 def load(path: str | Path | None = None, device: str | torch.device = "cpu") -> Preconditioned:

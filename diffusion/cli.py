@@ -9,6 +9,7 @@ import typer
 from tqdm import tqdm
 
 import diffusion as df
+from sdekit.noise import MAX_PATHS
 
 app = typer.Typer(help="Train diffusion models, sample from them, measure what they make.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
@@ -26,6 +27,8 @@ METHODS = {
     "ddpm": df.ddpm, "sde-dpmpp-1": df.sde_dpmpp_1, "sde-dpmpp-2m": df.sde_dpmpp_2m, "churned": df.churned(),
     "predictor-corrector": df.predictor_corrector(), "reverse-sde": df.reverse_sde(),
 }
+ORDERS = {"deis": "deis-3", "unipc": "unipc-3"}  # the orders that these have where none is named
+MOST = 4096  # samples of one picture: ten thousand pixels high at most
 
 
 @app.command()
@@ -80,13 +83,14 @@ def sample(model: Model = None, out: Annotated[Path, typer.Option(help="The pict
         net = df.load(model)
         classes = net.classes
         labels = torch.arange(first, last + 1) % classes if label is None else label
-        result = df.sample(net, count, label=labels, steps=steps, method=_method(method), guidance=guidance, seed=seed,
-                           first=first, grid=_grid(method, steps))
+        result = df.sample(net, count, label=labels, method=_method(method), guidance=guidance, seed=seed, first=first,
+                           grid=_grid(method, steps))
     except ERRORS as error:
         _fail(error)
-    columns = classes if label is None and first == 0 and count % classes == 0 else None
+    columns = classes if label is None and first == 0 and count % classes == 0 and count <= 64 * classes else None
     _write(df.plot.grid(result.samples, columns), out)
-    typer.echo(f"wrote {out}: samples {first} to {last} of seed {result.info['seed']}, {result.nfe:g} network "
+    which = f"samples {first} to {last}" if count > 1 else f"sample {first}"
+    typer.echo(f"wrote {out}: {which} of seed {result.info['seed']}, {result.nfe:g} network "
                f"evaluations each, {result.seconds:.1f} s")
 
 
@@ -95,21 +99,26 @@ def evaluate(model: Model = None, n: Annotated[int, typer.Option("-n", help="How
              steps: Steps = 12, method: Method = "heun", guidance: Guidance = 0.5, seed: int = 0) -> None:
     """Draw digits of each class and count how many the shipped classifier reads as asked."""
     try:
-        typer.echo(df.evaluate(df.load(model), n, steps=steps, method=_method(method), guidance=guidance, seed=seed,
+        typer.echo(df.evaluate(df.load(model), n, method=_method(method), guidance=guidance, seed=seed,
                                grid=_grid(method, steps)))
     except ERRORS as error:
         _fail(error)
 
 
 def _method(name: str) -> df.Sampler:
-    if name not in METHODS:
+    """By its name here or in Python: dpmpp-2m or dpmpp_2m."""
+    dashed = name.replace("_", "-")
+    known = ORDERS.get(dashed, dashed)
+    if known not in METHODS:
         _fail(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return METHODS[name]
+    return METHODS[known]
 
 
-def _grid(method: str, steps: int) -> df.Grid | None:
+def _grid(method: str, steps: int) -> df.Grid:
     """ddpm walks down the 1000 times of Ho et al. 2020, all of them or `steps` + 1; the others have EDM's grid."""
-    return df.grid.linspace(df.Discrete(df.linear_betas()), min(steps, 999)) if method == "ddpm" else None
+    if method == "ddpm":
+        return df.grid.linspace(df.Discrete(df.linear_betas()), min(steps, 999))
+    return df.grid.edm(steps)
 
 
 def _range(index: str) -> tuple[int, int]:
@@ -117,6 +126,11 @@ def _range(index: str) -> tuple[int, int]:
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last:
         _fail(f"--index must be a number or a range such as 0-63, got {index!r}")
+    if last >= MAX_PATHS:
+        _fail(f"--index must be below 2^40, got {index!r}")
+    if last - first >= MOST:
+        _fail(f"one picture holds at most {MOST} samples, and --index {index} asks for {last - first + 1}; draw them "
+              "in parts, sample i of a seed being always the same")
     return first, last
 
 

@@ -12,7 +12,7 @@ over the samples with the same picks for all, so that differences have intervals
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from sdekit.noise import check_seed, whole
 CONVERGED = dpmpp_multistep(4, start=dpmpp_3s)
 FAR = 1e4  # sigma/alpha from which a reference counts on, where a grid begins at alpha = 0
 TIMES, DIRECTIONS = 200, 128  # of the bootstrap; of sliced distances
+LEAST = 8  # samples: of fewer the bootstrap soon picks one alone, which has no pairs for MMD
 MEASURES = {"rms": "strong error, RMS", "median": "strong error, median", "sliced": "sliced Wasserstein distance",
             "mmd": "MMD²"}
 _OPTIONS = {"guidance", "interval", "shape", "batch"}
@@ -106,15 +107,15 @@ class Recommendation:
 class Comparison:
     """What `compare` measured: `rows`, methods in the order given, steps as given; print it, .plot() it.
 
-    floor     sliced distance and MMD^2 between two independent sets of the reference's own samples: no method can be
-              seen to be better. None for a reference that was given
+    floor     "sliced" and "mmd", distances between two independent sets of the reference's own samples: no method can
+              be seen to be better. None for a reference that was given
     lacking   the reference's own RMS error, by method: errors near it say nothing
     refused   what could not be run, with the reason
     info      n, seed, process, the grid's first and last noise level, how the references were made
     """
 
     rows: Sequence[Row]
-    floor: Mapping[str, float] | None
+    floor: Mapping[str, Estimate] | None
     lacking: Mapping[str, float]
     refused: Mapping[str, str]
     info: Mapping[str, Any] = field(repr=False)
@@ -130,7 +131,7 @@ class Comparison:
              str(Estimate(*(1e3 * v for v in r.mmd))), f"{r.seconds:.2g}", f"{r.ratio:.2f}"] for r in self.rows])
         lines.append("")
         if self.floor:
-            lines.append("two sets of the reference's own samples: sliced W {sliced:.2g}, MMD² {mmd:.1e}".format(
+            lines.append("two sets of the reference's own samples: sliced W {sliced}, MMD² {mmd.value:.1e}".format(
                 **self.floor))
         lines += [f"the reference of {name} lacks {value:.1e} (RMS)" for name, value in self.lacking.items()]
         return "\n".join(lines + [f"{name}: refused. {why}" for name, why in self.refused.items()])
@@ -141,13 +142,17 @@ class Comparison:
         of   "median", "rms", "sliced" or "mmd"; strong errors of stochastic methods are those from their own limits
 
         Two cannot be told apart where the 95% interval of their difference has 0 in it, both on the same noise.
-        Raises ValueError where no row is within the budget.
+        Raises ValueError where no row is within the budget, or of a strong error where no method claims an order.
         """
         _known(of)
-        within = [row for row in self.rows if row.nfe <= nfe * (1 + 1e-9) and row.of(of) is not None]
+        known = [row for row in self.rows if row.of(of) is not None]
+        if not known:
+            raise ValueError(f"none of these methods claims an order, so none has a strong error; ask for "
+                             f'recommend({nfe:g}, of="sliced"), by the distance of their samples')
+        within = [row for row in known if row.nfe <= nfe * (1 + 1e-9)]
         if not within:
-            least = min((row.nfe for row in self.rows), default=math.inf)
-            raise ValueError(f"no method with {MEASURES[of]} took at most {nfe:g} evaluations; the least is {least:g}")
+            raise ValueError(f"no method with {MEASURES[of]} took at most {nfe:g} evaluations; the least is "
+                             f"{min(row.nfe for row in known):g}")
         value = lambda row: row.of(of).value
         best = min(within, key=value)
         rivals = [min((row for row in within if row.method is m), key=value)
@@ -160,26 +165,27 @@ class Comparison:
         return Recommendation(best, tuple(row for row in sorted(rivals, key=value) if alike(row)), of, nfe)
 
     def plot(self, ax=None, *, of: str = "rms", against: str = "nfe"):
-        """Errors against evaluations, on logarithmic axes. See `diffusion.plot.comparison`; returns the Axes."""
+        """Errors against evaluations. See `diffusion.plot.comparison`; returns the Axes."""
         from diffusion.plot import comparison
         return comparison(self, ax, of=of, against=against)
 
 
 def compare(denoiser: Denoiser, methods: Sequence[Sampler] | Sampler = (heun, dpmpp_2m),
-            steps: Sequence[int] | None = None, *, nfe: Sequence[int] | None = None, n: int = 256,
+            steps: Sequence[int] | int | None = None, *, nfe: Sequence[int] | int | None = None, n: int = 256,
             process: Process | None = None, grid: Maker | None = None, label: Any = None, seed: int = 0,
             reference: Tensor | None = None, close: bool = True, finer: int = 8, rounds: int = 3,
             progress: bool | None = None, **options) -> Comparison:
     """Sample by each method in each number of steps, on the same noise, and measure errors, distances and seconds.
 
     denoiser    trained or exact
-    steps       numbers of steps, by default (8, 16, 32); or in their place
+    steps       a number of steps or several, by default (8, 16, 32); or in their place
     nfe         numbers of evaluations of the denoiser, of which every method takes as many steps as it can
-    n           how many samples; each is compared with its own reference
+    n           how many samples, 8 or more; each is compared with its own reference
     process     by default EDM's; with it goes the grid of `diffusion.grid.default`, or
     grid        a function: steps -> Grid; all of its grids begin and end at the same levels
     label       as in `sample`, for all methods and for the reference
-    reference   samples (m, ...) of the data, of the same shape, for the distances. By default those of an exact
+    reference   samples (m, ...) of the data, 8 or more of the same shape, for the distances: MMD is a mean over pairs
+                of different samples, and its interval comes of resampling them. By default those of an exact
                 denoiser's own law, else independent ones of the converged flow
     close       whether the samples end with x <- D
     finer       how many times more steps than the most of `steps` the references have
@@ -195,7 +201,7 @@ def compare(denoiser: Denoiser, methods: Sequence[Sampler] | Sampler = (heun, dp
     [(heun, 4, 9.0), (heun, 8, 17.0), (dpmpp_2m, 8, 9.0), (dpmpp_2m, 16, 17.0)]
     """
     listed = _methods(methods)
-    n, seed = whole("n", n, 2**31, start=2), check_seed(seed)
+    n, seed = whole("n", n, 2**31, start=LEAST), check_seed(seed)
     finer, rounds = whole("finer", finer, 2**20, start=2), whole("rounds", rounds, 2**20, start=1)
     if set(options) - _OPTIONS:
         raise TypeError(f"compare hands guidance, interval, shape and batch on to sample, and has no use for "
@@ -206,24 +212,31 @@ def compare(denoiser: Denoiser, methods: Sequence[Sampler] | Sampler = (heun, dp
     if grid is not None and process is not None:
         raise ValueError("a process was given beside a function that makes grids, which have their own; give one of "
                          "them")
-    make = grid or (lambda count: default(process, count))
+    if reference is not None:
+        reference = torch.as_tensor(reference)
+        if reference.ndim < 1 or len(reference) < LEAST:
+            raise ValueError(f"reference must be {LEAST} samples or more, (m, ...), for distances are taken between "
+                             f"resampled ones; got the shape {tuple(reference.shape)}")
+    make = (lambda count: default(process, count)) if grid is None else _checked(grid)
     run = _Runs(denoiser, n, label, seed, close, make, options)
     counts, refused = _counts(run, listed, steps, nfe)
+    if not counts:
+        raise _none(refused)
     ends = run.ends({count for _, count in counts})
     bar = tqdm(total=(rounds + 1) * len(counts) + len(listed) + 2, unit="run", leave=False,
                disable=None if progress is None else not progress)
     with bar:
         samples, seconds = run.timed(counts, rounds, bar, refused)
         counts = [key for key in counts if key in samples]
+        if not counts:
+            raise _none(refused)
         truths, lacking = {}, {}
         for kind in dict.fromkeys(run.limit(m) for m, _ in counts):
             if kind is not None:
                 own = [c for m, c in counts if run.limit(m) is kind]
                 truths[kind], lacking[_limit_name(kind)] = run.truth(kind, ends, finer * max(own))
             bar.update()
-        target, floor, told = run.target(reference, ends, finer * max((c for _, c in counts), default=1), truths)
-        if not counts:
-            raise ValueError("no method could be run: " + "; ".join(f"{k}: {v}" for k, v in refused.items()))
+        target, floor, told = run.target(reference, ends, finer * max(c for _, c in counts), truths)
         measured = _Distances(target, next(iter(samples.values())).samples, seed)
         rows = []
         for k, (method, count) in enumerate(counts):
@@ -236,10 +249,29 @@ def compare(denoiser: Denoiser, methods: Sequence[Sampler] | Sampler = (heun, dp
                             found.samples, errors, again))
             bar.update()
     if floor is not None:
-        floor = {name: e.value for name, e in measured.of(floor, None)[1].items()}
+        floor = measured.of(floor, None)[1]
     info = {"denoiser": denoiser, "n": n, "seed": seed, "process": ends.process, "top": ends.levels[0].noise,
             "end": ends.levels[-1].noise, "reference": told}
     return Comparison(tuple(rows), floor, lacking, refused, info)
+
+
+def _checked(grid: Maker) -> Maker:
+    """The function, whose grids are to have as many steps as they were asked for."""
+    def make(count: int) -> Grid:
+        found = grid(count)
+        if not isinstance(found, Grid):
+            raise TypeError(f"grid is to make a grid, such as lambda n: df.grid.edm(n, rho=5); for {count} steps it "
+                            f"made {found!r}")
+        if len(found) != count:
+            raise ValueError(f"grid was asked for {count} steps and made {len(found)}: {found!r}; give a function of "
+                             "the number of steps, such as lambda n: df.grid.edm(n, rho=5)")
+        return found
+
+    return make
+
+
+def _none(refused: Mapping[str, str]) -> ValueError:
+    return ValueError("no method could be run: " + "; ".join(f"{k}: {v}" for k, v in refused.items()))
 
 
 def refined(ends: Grid, steps: int) -> Grid:
@@ -368,20 +400,29 @@ def _counts(run: _Runs, methods: list[Sampler], steps, nfe) -> tuple[list[tuple[
     if steps is not None and nfe is not None:
         raise TypeError("give steps, or nfe in their place")
     if nfe is None:
-        wanted = [whole("steps", k, 2**30, start=1) for k in (steps if steps is not None else (8, 16, 32))]
+        wanted = _numbers("steps", (8, 16, 32) if steps is None else steps)
         return [(method, k) for method in methods for k in wanted], {}
-    budgets, counts, refused = [whole("nfe", k, 2**30, start=1) for k in nfe], [], {}
+    budgets, counts, refused = _numbers("nfe", nfe), [], {}
+    cost = lambda method, k: float(torch.as_tensor(run.sampled(method, run.make(k), n=1).nfe).mean())
     for method in methods:
-        few, more = (float(torch.as_tensor(run.sampled(method, run.make(k), n=1).nfe).mean()) for k in (8, 16))
+        few, more = cost(method, 8), cost(method, 16)
         each = (more - few) / 8  # of a step; few - 8 each are those of its start and its end
         for budget in budgets:
             count = math.floor((budget - few) / each + 1e-6) + 8 if each else 0
-            if count < 1:
-                refused[f"{method!r} in {budget} evaluations"] = (f"a step takes {each:g}, and start and end "
-                                                                  f"{few - 8 * each:g} more")
-            elif (method, count) not in counts:
-                counts.append((method, count))
+            if count < 1 and (least := cost(method, 1)) > budget:
+                refused[f"{method!r} in {budget} evaluations"] = (
+                    f"a step takes {each:g}, and start and end {few - 8 * each:g} more; the least is {least:g}")
+            elif (method, max(count, 1)) not in counts:
+                counts.append((method, max(count, 1)))
     return counts, refused
+
+
+def _numbers(name: str, given) -> list[int]:
+    """One number or several, each once."""
+    found = [whole(name, k, 2**30, start=1) for k in (given if isinstance(given, Iterable) else [given])]
+    if not found:
+        raise ValueError(f"{name} must be one or more numbers, got {given!r}")
+    return list(dict.fromkeys(found))
 
 
 def _limit_name(limit: Sampler) -> str:

@@ -57,14 +57,15 @@ def mmd(x: Tensor, y: Tensor, width: float | None = None) -> float:
 
     width   h, in the data's units; by default the median distance between two samples of y
 
-    Takes the memory of (n + m)^2 numbers. Raises ValueError for fewer than two samples, or a width that is not
-    positive.
+    Takes the memory of (n + m)^2 numbers. Raises ValueError for fewer than two samples of either, whose means are over
+    pairs of different ones, or a width that is not positive.
 
     >>> x = torch.linspace(0, 1, 400)[:, None]
     >>> round(mmd(x, x + 1.0), 2), abs(mmd(x, x)) < 0.01
     (0.95, True)
     """
     a, b = vectors(x, y)
+    _paired(a, b)
     return Kernel(a, b, median_distance(b) if width is None else width).value()
 
 
@@ -82,8 +83,7 @@ class Kernel:
     def __init__(self, x: Tensor, y: Tensor, width: float):
         if not width > 0:
             raise ValueError(f"the width of the kernel must be positive, got {width!r}")
-        if len(x) < 2 or len(y) < 2:
-            raise ValueError(f"MMD needs two samples of either, got {len(x)} and {len(y)}")
+        _paired(x, y)
         k = lambda a, b: torch.exp(torch.cdist(a, b).square() / (-2 * width**2)).numpy()
         self.xx, self.yy, self.xy = k(x, x), k(y, y), k(x, y)
 
@@ -92,6 +92,12 @@ class Kernel:
         p, q = (np.ones(len(k)) if c is None else c for c, k in ((p, self.xx), (q, self.yy)))
         own = lambda c, k: (c @ k @ c - c @ (c * k.diagonal())) / (c.sum() ** 2 - c @ c)
         return float(own(p, self.xx) + own(q, self.yy) - 2 * (p @ self.xy @ q) / (p.sum() * q.sum()))
+
+
+def _paired(x: Tensor, y: Tensor) -> None:
+    if len(x) < 2 or len(y) < 2:
+        raise ValueError("MMD needs two samples of either, for it is a mean over pairs of different ones; got "
+                         f"{len(x)} and {len(y)}")
 
 
 def picks(n: int, times: int, seed: int, stream: int = PICKS) -> np.ndarray:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import sdekit as sk
 from diffusion.denoiser import Denoiser
+from diffusion.exact.law import unpacked
 from diffusion.grid import Grid
 from diffusion.process import EDM, Level, Process
 from diffusion.sampling import _Counter, _counting, _labels
@@ -150,14 +151,14 @@ class Flow:
         return end
 
 
-def encode(denoiser: Denoiser, x: Tensor, *, label: Any = None, process: Process | None = None,
+def encode(denoiser: Denoiser, x: Tensor | np.ndarray, *, label: Any = None, process: Process | None = None,
            grid: Grid | None = None, method: sk.ODEMethod | None = None, rtol: float = TOLERANCE,
            atol: float = TOLERANCE, batch: int = 256, progress: bool | None = None) -> Tensor:
     """What x at the last level was at the first: the flow upwards, (n, ...) to (n, ...) in x's type.
 
-    x            states at the end of sampling, (n, ...): of a picture x_0, alpha x_0 + sigma eps. The picture itself
-                 goes up and down as well, but lacks the noise of its level, and its latent lacks it too (variance .25
-                 to .43 in place of 1 for four digits of `df.load()` at .02)
+    x            states at the end of sampling, (n, ...), a tensor or a NumPy array: of a picture x_0, alpha x_0 + sigma
+                 eps. The picture itself goes up and down as well, but lacks the noise of its level, and its latent
+                 lacks it too (variance .25 to .43 in place of 1 for four digits of `df.load()` at .02)
     label        the class of each, or one of all; None for no condition
     process      from the lower end of its span to the upper, by default EDM's 0.02 to 40
     grid         in its place: from its last level to its first, one step of `method` from each level to the next
@@ -177,21 +178,21 @@ def encode(denoiser: Denoiser, x: Tensor, *, label: Any = None, process: Process
     tensor([[2.5000, 4.0000]], dtype=torch.float64)
     """
     route = Route.of(process, grid, method, rtol, atol)
-    return _carried(denoiser, x, label, route, True, batch, progress)
+    return _carried(denoiser, samples(denoiser, x), label, route, True, batch, progress)
 
 
-def decode(denoiser: Denoiser, latent: Tensor, *, label: Any = None, process: Process | None = None,
+def decode(denoiser: Denoiser, latent: Tensor | np.ndarray, *, label: Any = None, process: Process | None = None,
            grid: Grid | None = None, method: sk.ODEMethod | None = None, rtol: float = TOLERANCE,
            atol: float = TOLERANCE, batch: int = 256, progress: bool | None = None) -> Tensor:
     """What a state at the first level becomes at the last: the flow downwards, the inverse of `encode`.
 
-    latent   (n, ...)
+    latent   (n, ...), a tensor or a NumPy array
 
     The closing x <- D is left out, for it has no inverse. The other arguments, and what is raised, are those of
     `encode`.
     """
     route = Route.of(process, grid, method, rtol, atol)
-    return _carried(denoiser, latent, label, route, False, batch, progress)
+    return _carried(denoiser, samples(denoiser, latent), label, route, False, batch, progress)
 
 
 def interpolate(denoiser: Denoiser, a: Tensor, b: Tensor, n: int = 9, *, label: Any = None, **options) -> Tensor:
@@ -257,17 +258,28 @@ def _carried(denoiser: Denoiser, x: Tensor, label: Any, route: Route, up: bool, 
     return torch.cat(done)
 
 
-def parts(denoiser: Denoiser, x: Tensor, label: Any, batch: int,
-          progress: bool | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """So many of x (n, ...) at a time, with their labels, checked."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 1 or not len(x):
-        raise TypeError("x must be a floating-point tensor of samples, (n, ...); got "
-                        f"{tuple(x.shape) if isinstance(x, Tensor) else x!r}")
+def samples(denoiser: Denoiser, x: Any) -> Tensor:
+    """x (n, ...), a tensor or a NumPy array, checked."""
+    x = unpacked(x)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a floating-point tensor of samples, (n, ...), or such an array; got {x!r}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must be a floating-point tensor of samples, (n, ...), but is of {x.dtype}; give x.double() "
+                        "if these numbers are on the scale of the data")
+    if x.ndim < 1 or not x.numel():
+        raise ValueError(f"x must hold at least one sample, (n, ...), but has the shape {tuple(x.shape)}: "
+                         + ("give one sample as x[None]" if x.ndim < 1 else "it is empty"))
     shape = getattr(denoiser, "shape", None)
     if shape is not None and tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"x holds samples of shape {tuple(x.shape[1:])}, but the denoiser's are {tuple(shape)}")
     if not x.isfinite().all():
         raise ValueError("x must be finite")
+    return x
+
+
+def parts(denoiser: Denoiser, x: Tensor, label: Any, batch: int,
+          progress: bool | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """So many of the samples x (n, ...) at a time, with their labels, checked."""
     labels = None if label is None else _labels(label, len(x), denoiser)
     batch = whole("batch", batch, 2**31, start=1)
     with tqdm(total=len(x), unit="sample", delay=2.0, leave=False,

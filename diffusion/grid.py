@@ -152,7 +152,11 @@ def tuned(denoiser, steps: int, method, process: Process | None = None, span: tu
 
 
 def default(process: Process | None, steps: int) -> Grid:
-    """What `sample` uses without a grid: EDM's; whole times of a walk; equal steps in the time of other processes."""
+    """What `sample` uses without a grid: EDM's; whole times of a walk; equal steps in the time of other processes.
+
+    Equal steps in time end with one that is long in ln(sigma/alpha), where methods of several levels lose what they
+    are good for: give these log_snr, edm(process=...) or a tuned grid.
+    """
     if process is None or isinstance(process, EDM):
         return edm(steps)
     return linspace(process, steps) if isinstance(process, Discrete) else uniform(process, steps)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion.denoiser import Denoiser, column
+from diffusion.denoiser import Denoiser, check_labels, column
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,23 @@ def classifier_free(denoiser: Denoiser, scale: float, interval: tuple[float, flo
         return denoiser
     classes = getattr(denoiser, "classes", None)
     if classes is None:
-        raise TypeError(f"classifier-free guidance needs a denoiser that knows classes, and {denoiser!r} does not; "
+        raise TypeError(f"classifier-free guidance needs a denoiser that knows classes, and {type(denoiser).__name__} "
+                        "does not know any; "
                         "sample it with guidance=0, or guide it by a classifier: df.classifier_guided")
 
     def make(base: Any) -> Callable[..., Tensor]:
         def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
             if condition is None or not _inside(alpha, sigma, interval):
                 return base(x, alpha, sigma, condition)
-            labels = torch.cat((condition, torch.full_like(condition, classes)))
+            label = check_labels(condition, len(x), classes, x.device)
+            labels = torch.cat((label, torch.full_like(label, classes)))
             twice = [torch.cat((v, v)) if isinstance(v, Tensor) and v.ndim else v for v in (alpha, sigma)]
             with_label, without = base(torch.cat((x, x)), *twice, labels).chunk(2)
             result = with_label + scale * (with_label - without)
             if rescale:
                 over = tuple(range(1, x.ndim))
-                result = result * (1 + rescale * (with_label.std(over, keepdim=True)
-                                                  / result.std(over, keepdim=True) - 1))
+                spread, wanted = (v.std(over, keepdim=True, correction=0) for v in (result, with_label))
+                result = torch.where(spread > 0, result * (1 + rescale * (wanted / spread - 1)), result)
             return result
 
         return guided
@@ -111,6 +113,8 @@ def classifier_guided(denoiser: Denoiser, log_prob: Callable[..., Tensor], class
     The condition goes to the classifier alone. At alpha = 0 x tells nothing of the class: D is not guided there.
     """
     _check(scale, interval)
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise TypeError(f"classes is how many there are, a whole number of at least 1; got {classes!r}")
     if not callable(log_prob):
         raise TypeError(f"log_prob is a function (x, alpha, sigma) -> (batch, classes), got {log_prob!r}")
 
@@ -119,14 +123,18 @@ def classifier_guided(denoiser: Denoiser, log_prob: Callable[..., Tensor], class
             plain = base(x, alpha, sigma, None)
             if condition is None or not _inside(alpha, sigma, interval) or not _positive(alpha):
                 return plain
-            with torch.enable_grad():
-                held = x if x.requires_grad else x.detach().requires_grad_(True)
+            with torch.inference_mode(False), torch.enable_grad():
+                label = check_labels(condition, len(x), classes, x.device).clone()
+                held = x if x.requires_grad else x.clone().detach().requires_grad_(True)
                 logs = log_prob(held, alpha, sigma)
-                if logs.ndim != 2 or len(logs) != len(x):
+                if tuple(logs.shape) != (len(x), classes):
                     raise ValueError(f"the classifier gave a tensor of shape {tuple(logs.shape)} for {len(x)} "
-                                     "samples; it must give log p(class | x), (batch, classes)")
-                grad, = torch.autograd.grad(logs.gather(1, condition[:, None]).sum(), held,
-                                            create_graph=x.requires_grad)
+                                     f"samples; it must give log p(class | x), ({len(x)}, {classes})")
+                if not logs.requires_grad:
+                    raise TypeError("the classifier is not differentiable by autograd: does it compute under "
+                                    "torch.no_grad(), or detach?")
+                asked = torch.cat((logs, torch.zeros_like(logs[:, :1])), 1).gather(1, label[:, None])  # none: 0
+                grad, = torch.autograd.grad(asked.sum(), held, create_graph=x.requires_grad)
             a, s = column(alpha, x), column(sigma, x)
             return plain + scale * s**2 / a * grad.to(x.dtype)
 

@@ -6,20 +6,23 @@ r^2 = s^2 sigma^2 / (alpha^2 s^2 + sigma^2), Bayes' rule for the score gives
     D' = D + (sigma^2 / alpha) grad_x log N(y; M D, (r^2 + noise^2) I)
        = D + (sigma^2 / alpha) (dD/dx)^T M (y - D) / (r^2 + noise^2)
 
-(Song, Vahdat, Mardani & Kautz 2023, eq. 7 and 8). It is exact where the data are N(m, s^2 I).
+(Song, Vahdat, Mardani & Kautz 2023, eq. 7 and 8). D' is exact where the data are N(m, s^2 I).
 """
 
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffusion.denoiser import Denoiser, column
+from diffusion.exact.law import unpacked
 from diffusion.guidance import Derived
+from diffusion.views import brief
 
 
-def inpaint(denoiser: Denoiser, observed: Tensor, mask: Tensor, noise: float = 0.0,
+def inpaint(denoiser: Denoiser, observed: Tensor | np.ndarray, mask: Tensor | np.ndarray, noise: float = 0.0,
             spread: float | None = None) -> Derived:
     """The denoiser of x_0 given that observed = x_0 + noise N(0, I) where mask: for every sampler, label and guidance.
 
@@ -29,6 +32,12 @@ def inpaint(denoiser: Denoiser, observed: Tensor, mask: Tensor, noise: float = 0
                given elements stand in every estimate of x_0 and, by the closing step, in samples; without that step
                they carry the noise of the last level
     spread     s, that of the data by default
+
+    On N(m, s^2 I) D' is exact, but samples begin in N(alpha m, r^2), of what nothing was observed. So where mask and
+    noise > 0, with v = s^2 noise^2 / (s^2 + noise^2) the variance that is left, they stay short of the posterior mean
+    m + (v / noise^2)(y - m), on the side of m: by the part alpha v^(1/2) / (alpha^2 v + sigma^2)^(1/2) of its distance
+    from m along the flow, and by the square of that part for methods that draw noise; alpha and sigma are the first
+    level's. It is 0 for a process that begins at alpha = 0.
 
     An evaluation takes one product with the Jacobian of the denoiser beside its value. At alpha = 0, where the formula
     is 0/0, it is that of N(m, s^2 I).
@@ -40,7 +49,7 @@ def inpaint(denoiser: Denoiser, observed: Tensor, mask: Tensor, noise: float = 0
     and 0.47 in place of 0.28.
 
     Raises TypeError for a mask that is not boolean, ValueError for shapes that do not fit, an empty mask, observed
-    values that are not finite, noise < 0 or spread <= 0.
+    values that are not finite, noise < 0 or spread <= 0; when called, ZeroDivisionError where sigma and noise are 0.
 
     >>> from diffusion.exact import Gaussian
     >>> data = Gaussian(0.0, 1.0, shape=(2,))
@@ -48,7 +57,7 @@ def inpaint(denoiser: Denoiser, observed: Tensor, mask: Tensor, noise: float = 0
     >>> known(torch.tensor([[1.0, 1.0]]), alpha=1.0, sigma=1.0)       # (1 + 3 + 0) / 3 and (1 + 0) / 2
     tensor([[1.3333, 0.5000]])
     """
-    shape = getattr(denoiser, "shape", None)
+    observed, mask, shape = unpacked(observed), unpacked(mask), getattr(denoiser, "shape", None)
     shape = tuple(observed.shape) if shape is None else tuple(shape)
     y, where, s = _checked(denoiser, observed, mask, noise, spread, shape)
 
@@ -57,12 +66,15 @@ def inpaint(denoiser: Denoiser, observed: Tensor, mask: Tensor, noise: float = 0
             a, v = column(alpha, x), column(sigma, x)
             known, at = where.to(x.device), y.to(x)
             r2 = s**2 * v**2 / (a**2 * s**2 + v**2)
+            if not (r2 + noise**2 > 0).all():
+                raise ZeroDivisionError("without noise in the observation, inpainting exists only where sigma > 0, got "
+                                        f"sigma = {float(v.min()):g}; end the grid of times at a positive sigma")
             with torch.enable_grad():
                 held = x if x.requires_grad else x.detach().requires_grad_(True)
                 D = base(held, alpha, sigma, condition)
                 if not D.requires_grad:
-                    raise TypeError(f"{base!r} is not differentiable by autograd, as inpainting needs it: it computes "
-                                    "under torch.no_grad(), or outside of torch")
+                    raise TypeError(f"{brief(denoiser)} is not differentiable by autograd, as inpainting needs it: it "
+                                    "computes under torch.no_grad(), or outside of torch")
                 off = torch.where(known, at - D, 0.0)
                 # the quotient (dD/dx)^T / a: (sigma^2 / a) dD/dx is Cov[x_0 | x], which r^2 I stands for at alpha = 0
                 pull, = torch.autograd.grad(D, held, off, create_graph=x.requires_grad)

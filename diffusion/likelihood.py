@@ -21,9 +21,10 @@ from torch import Tensor
 
 import sdekit as sk
 from diffusion.denoiser import Denoiser
-from diffusion.encoding import TOLERANCE, Flow, Route, parts
+from diffusion.encoding import TOLERANCE, Flow, Route, parts, samples
 from diffusion.grid import Grid
 from diffusion.process import Level, Process
+from diffusion.views import brief
 from sdekit.noise import MAX_PATHS, check_seed, whole
 
 PROBES, DRAWS = 0x9B0E, 0xDE9A  # streams: of the probes' signs, and of the noise below a grey level
@@ -71,23 +72,25 @@ class LogLikelihood:
         return len(self.nats)
 
     def __str__(self) -> str:
-        n, mean, bits = len(self), float(self.nats.mean()), float(self.bits_per_dim.mean())
+        n, mean = len(self), float(self.nats.mean())
         over = f" +- {float(self.nats.std()) / n**0.5:.2g} over samples" if n > 1 else ""
         how = (f"{self.draws} uniform draws within a grey level of {self.width:g}" if self.draws
                else f"no dequantisation, grey levels of {self.width:g}")
+        grey = self.draws or self.latent.ndim == 4  # only pictures (n, channels, height, width) have grey levels
+        bits = f"{float(self.bits_per_dim.mean()):.4f} bits/dim ({how}); " if grey else ""
         return (f"log p at sigma/alpha = {self.level.noise:g}: {mean:.6g} nats{over} (n = {n}, d = {self.dimensions}); "
-                f"{bits:.4f} bits/dim ({how}); {float(self.nfe.double().mean()):.0f} evaluations")
+                f"{bits}{float(self.nfe.double().mean()):.0f} evaluations")
 
 
-def log_likelihood(denoiser: Denoiser, x: Tensor, process: Process | None = None, grid: Grid | None = None, *,
-                   label: Any = None, trace: int | Literal["exact"] = "exact",
+def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process | None = None,
+                   grid: Grid | None = None, *, label: Any = None, trace: int | Literal["exact"] = "exact",
                    prior: Callable[..., Tensor] | None = None, dequantise: int = 0, width: float = 2 / 255,
                    seed: int | None = None, first: int = 0, method: sk.ODEMethod | None = None,
                    rtol: float = TOLERANCE, atol: float = TOLERANCE, batch: int = 256,
                    progress: bool | None = None) -> LogLikelihood:
     """log p(x) at the end of sampling, by the flow: of whatever samples, trained, exact or guided.
 
-    x            (n, ...), at the last level of the process's span, or of the grid
+    x            (n, ...), a tensor or a NumPy array, at the last level of the process's span, or of the grid
     process, grid  as of `diffusion.encode`: of a grid the levels are the steps
     label        the class of each, or one of all: log p(x | label)
     trace        "exact", or a number of probes: then nats has a standard error, and one evaluation takes as many
@@ -114,7 +117,7 @@ def log_likelihood(denoiser: Denoiser, x: Tensor, process: Process | None = None
     draws, first = whole("dequantise, the number of draws,", dequantise, 2**20), whole("first", first, MAX_PATHS)
     if not 0 < width < math.inf:
         raise ValueError(f"width is that of a grey level in the units of x, positive; got {width!r}")
-    seed = check_seed(seed)
+    seed, x = check_seed(seed), samples(denoiser, x)
     runs, begin = [], first
     with torch.no_grad():
         for part, labels in parts(denoiser, x, label, batch, progress):
@@ -175,7 +178,7 @@ def _traced(flow: Flow, x: Tensor, alpha: float, sigma: float, row: Tensor,
         held = x.detach().requires_grad_(True)
         D = flow.denoised(held, alpha, sigma, row)
     if not D.requires_grad:
-        raise TypeError(f"{flow.denoiser!r} is not differentiable by autograd, and has no log p by its flow: it "
+        raise TypeError(f"{brief(flow.denoiser)} is not differentiable by autograd, and has no log p by its flow: it "
                         "computes under torch.no_grad(), or outside of torch")
     columns = torch.eye(flow.size, dtype=x.dtype, device=x.device) if signs is None else signs.unbind(1)
     last = len(columns) - 1

@@ -22,13 +22,14 @@ the noise level is; what is written in alpha, sigma and their slopes stays finit
 """
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 import sdekit as sk
+from sdekit.sde import call
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Level:
         return -math.log(self.noise) if self.noise else math.inf
 
 
-class Process(sk.SDE):
+class Process(sk.SDE, ABC):
     """x_t = alpha(t) x_0 + sigma(t) eps for t in `times`, from data at its lower end; `span` is what is sampled over.
 
     What a process of your own has to give: the SDE's drift f(t) x and diffusion g(t), and the methods below.
@@ -99,10 +100,19 @@ class Process(sk.SDE):
 
     def coefficients(self, t: float) -> tuple[float, float]:
         """f and g^2 of the forward SDE, infinite where alpha = 0."""
-        (slope, growth), (alpha, sigma) = self.slopes(t), (self.alpha(t), self.sigma(t))
-        if not alpha:
+        if not self.alpha(t):
             return -math.inf, math.inf
-        return slope / alpha, 2 * sigma * (growth - slope / alpha * sigma)
+        return float(call(self, "drift", 1.0, t)), float(call(self, "diffusion", 0.0, t)) ** 2
+
+    def __eq__(self, other) -> bool:
+        """Processes of one kind with the same parameters are the same."""
+        return isinstance(other, Process) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple:
+        return type(self), tuple(sorted(self.parameters.items())), getattr(self, "betas", np.empty(0)).tobytes()
 
 
 def convert(x, source: Level, target: Level):

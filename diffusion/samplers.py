@@ -87,7 +87,10 @@ def stepwise(name: str, step: Step, order: float | None = None, evaluations: int
     def solve(denoise: Denoise, x: Tensor, grid: Grid, noise: Callable) -> Iterator[Tensor]:
         memory: Any = ()
         for n, (t, s) in enumerate(pairwise(grid)):
+            shape = x.shape
             x, memory = step(denoise, x, t, s, memory, partial(noise, n, t, s))
+            if x.shape != shape:
+                raise ValueError(f"the step of {name} made a state of shape {tuple(x.shape)} of one of {tuple(shape)}")
             yield x
 
     return Sampler(name, solve, order, evaluations, stochastic, step)
@@ -279,8 +282,10 @@ def _check_order(name: str, order, most: int) -> None:
 
 
 def _single(start: Sampler | None) -> Step | None:
-    if start is not None and (not isinstance(start, Sampler) or start.step is None or start.order is None):
-        raise TypeError(f"start must be a sampler of single steps that has an order, such as dpmpp_3s; got {start!r}")
+    if start is not None and (not isinstance(start, Sampler) or start.step is None or start.order is None
+                              or start.stochastic):
+        raise TypeError("start must be a sampler of single steps, without noise, of some order, such as dpmpp_3s; got "
+                        f"{start!r}")
     return None if start is None else start.step
 
 
@@ -294,6 +299,9 @@ def churned(gamma: float = 0.4142135623730951, interval: tuple[float, float] = (
     """
     if not 0 <= gamma <= 2**0.5 - 1 + 1e-12:
         raise ValueError(f"gamma goes from 0 to sqrt(2) - 1 = 0.414, got {gamma!r}")
+    if not 0 <= interval[0] < interval[1] or not scale > 0:
+        raise ValueError(f"the interval of noise levels is (low, high), low < high, and scale is positive; got "
+                         f"{interval} and {scale!r}")
 
     def step(denoise, x, t, s, memory, noise):
         if t.alpha and interval[0] <= t.noise <= interval[1]:
@@ -340,6 +348,9 @@ def reverse_sde(method: sk.Method | None = None, lam: float = 1.0, rtol: float |
     if not 0 <= lam < math.inf:
         raise ValueError(f"lam is a number of at least 0, got {lam!r}")
     how = sk.euler_maruyama if method is None and rtol is None and atol is None else method
+    if how is not None and not isinstance(how, sk.Method):
+        raise TypeError(f"reverse_sde takes a method for SDEs, sdekit.euler_maruyama or sdekit.sra say; got {how!r}")
+    _check_tolerances(rtol, atol)
 
     def solve(denoise: Denoise, x: Tensor, grid: Grid, noise: Any) -> Iterator[Tensor]:
         process, clock, times = _clock(grid, grid.process.coefficients)
@@ -369,8 +380,12 @@ def flow_ode(method: sk.ODEMethod | None = None, rtol: float | None = None, atol
 
     rtol, atol   of `sk.dopri5`: steps of each sample's own length, between the grid's levels
     """
-    how = method or (sk.heun if rtol is None and atol is None else sk.dopri5)
     adaptive = rtol is not None or atol is not None
+    how = method or (sk.dopri5 if adaptive else sk.heun)
+    if not isinstance(how, sk.ODEMethod) or (adaptive and how.pair is None):
+        known = "dopri5, with rtol or atol" if adaptive else "euler, heun, rk4 or dopri5"
+        raise TypeError(f"flow_ode takes a method for ODEs: {known}; got {how!r}")
+    _check_tolerances(rtol, atol)
 
     def solve(denoise: Denoise, x: Tensor, grid: Grid, noise: Any) -> Iterator[Tensor]:
         process, clock, times = _clock(grid, grid.process.slopes)
@@ -408,6 +423,12 @@ def _clock(grid: Grid, coefficients: Callable) -> tuple[Process, _Clock, np.ndar
         raise ValueError(f"at t = {first:g}, where {grid!r} begins, the equation of {process!r} in its time has "
                          "infinite coefficients; begin the grid a little before, or use ddim, ancestral or dpmpp_2m")
     return process, _Clock(process, last, first), first - np.array([level.time for level in grid])
+
+
+def _check_tolerances(*given: float | None) -> None:
+    for value in given:
+        if value is not None and not 1e-13 <= value < math.inf:
+            raise ValueError(f"rtol and atol are numbers of at least 1e-13, the rounding of float64; got {value!r}")
 
 
 def _strong(method: sk.Method | None) -> float | None:

@@ -9,6 +9,7 @@ Sample i is named by (seed, i): its noise depends on nothing else, not on the ba
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,8 +17,9 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 import sdekit as sk
@@ -77,19 +79,23 @@ class Step:
     eps: Tensor
 
 
-def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tensor | None = None, steps: int = 18,
-           method: Sampler = heun, seed: int | None = None, first: int = 0, guidance: float = 0.0,
-           interval: tuple[float, float] = (0.5, 8.0), process: Process | None = None, grid: Grid | None = None,
-           shape: Sequence[int] | None = None, start: Tensor | None = None, close: bool = True, keep: bool = False,
-           nested: bool = False, batch: int = 256,
+def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tensor | None = None,
+           steps: int | None = None, method: Sampler = heun, seed: int | None = None, first: int = 0,
+           guidance: float = 0.0, interval: tuple[float, float] = (0.5, 8.0), process: Process | None = None,
+           grid: Grid | None = None, shape: Sequence[int] | None = None, start: Tensor | None = None,
+           close: bool = True, keep: bool = False, nested: bool = False, batch: int = 256,
            dtype: torch.dtype = torch.float32, progress: bool | None = None) -> Samples:
     """Draw n samples from a denoiser: x from N(alpha m, (alpha^2 s^2 + sigma^2) I) at the first level, then down.
 
+    That start is right for the data as a whole up to what their law differs from a Gaussian at that level; of one
+    class, or guided, its mean is off by alpha (m_y - m), of which the flow leaves about |m_y - m| s / (sigma/alpha).
+
     denoiser        D(x, alpha, sigma, condition), trained or exact
     label           the class asked for: one for all, or one a sample; None for no condition
-    steps, method   a `Sampler` (see `diffusion.samplers`) in this many steps
+    steps, method   a `Sampler` (see `diffusion.samplers`) in this many steps, 18 without a grid
     seed, first     sample i is named by (seed, first + i); seed None draws one
-    guidance        w of classifier-free guidance, at noise levels within `interval`; 0 for none
+    guidance        w of classifier-free guidance, at noise levels within `interval`; 0 for none. In
+                    `classifier_free` itself the interval is everywhere by default
     process, grid   the grid of levels; by default EDM's (sigma 40 to 0.02), or that of `diffusion.grid.default`
     shape           of one sample; by default that of the data the denoiser was trained on
     start           the state at the grid's first level, (n, ...), in place of noise drawn for it
@@ -100,8 +106,9 @@ def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tenso
     batch           how many go down together: the samples do not depend on it
     dtype           of the result; the computation is in float64
 
-    Raises ValueError for a label outside the classes, TypeError for a seed that is no whole number, FloatingPointError
-    for values that are not finite, with the step and the noise level.
+    Raises ValueError for a label outside the classes, TypeError for a seed that is no whole number, MemoryError before
+    any work for a result larger than the free memory, FloatingPointError for values that are not finite, with the step
+    and the noise level. Warns of a network in training mode, where samples are not those of their names.
 
     >>> from diffusion.exact import Gaussian
     >>> result = sample(Gaussian(3.0, 0.5), 1000, shape=(1,), steps=18, seed=1)
@@ -111,6 +118,9 @@ def sample(denoiser: Denoiser, n: int = 1, *, label: int | Sequence[int] | Tenso
     run = _Run.of(denoiser, n, label, steps, method, seed, first, guidance, interval, process, grid, shape, start,
                   close, nested)
     batch = whole("batch", batch, 2**31, start=1)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating-point type of torch, such as torch.float64; got {dtype!r}")
+    run.check_memory(dtype.itemsize * (3 * (len(run.grid) + 1) if keep else 1))
     began, done, kept = time.perf_counter(), [], []
     with torch.no_grad(), tqdm(total=run.n * len(run.grid), unit="step", delay=2.0, leave=False,
                                disable=None if progress is None else not progress) as bar:
@@ -145,8 +155,12 @@ def contrast(denoiser: Denoiser, n: int = 1, labels: Sequence[int] | None = None
     classes = getattr(denoiser, "classes", None)
     if classes is None:
         raise TypeError("contrasting cases are of classes, and this denoiser has none")
+    if {"label", "keep"} & set(options):
+        raise TypeError("contrast() takes labels=, a list of classes, and keeps no trajectories")
     options["seed"] = check_seed(options.get("seed"))
-    chosen = range(classes) if labels is None else labels
+    chosen = list(range(classes)) if labels is None else labels
+    if not isinstance(chosen, Sequence | Tensor) or not len(chosen):
+        raise TypeError(f"labels is a list of classes, such as [3, 8]; got {labels!r}")
     return torch.stack([sample(denoiser, n, label=label, **options).samples for label in chosen], 1)
 
 
@@ -161,18 +175,23 @@ def steps(denoiser: Denoiser, n: int = 1, **options) -> Iterator[Step]:
     >>> [round(m.level.sigma, 2) for m in steps(Gaussian(3.0, 0.5), 4, shape=(1,), steps=3, seed=1)]
     [40.0, 6.98, 0.68, 0.02]
     """
-    wrong = _WHOLE & set(options)
+    wrong = set(options) - set(_DEFAULTS)
     if wrong:
-        raise TypeError(f"steps() has no use for {', '.join(sorted(wrong))}; it yields every moment of all n samples")
+        raise TypeError(f"steps() has no use for {', '.join(sorted(wrong))}; it yields every moment of all n samples, "
+                        f"and takes {', '.join(_DEFAULTS)}")
     run = _Run.of(denoiser, n, **{**_DEFAULTS, **options})
-    part = _Part(run, 0, run.n)
-    moments = part.moments(True)
-    while True:
-        with torch.no_grad():
-            moment = next(moments, None)
-        if moment is None:
-            return
-        yield moment
+    run.check_memory(8 * 4)
+
+    def moments() -> Iterator[Step]:
+        going = _Part(run, 0, run.n).moments(True)
+        while True:
+            with torch.no_grad():
+                moment = next(going, None)
+            if moment is None:
+                return
+            yield moment
+
+    return moments()
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,23 +220,48 @@ class _Run:
                             f"{method!r}")
         if grid is not None and not isinstance(grid, Grid):
             raise TypeError(f"grid must be one of df.grid's, such as df.grid.edm(18); got {grid!r}")
-        if grid is not None and process is not None and process is not grid.process:
+        if grid is not None and process is not None and process != grid.process:
             raise ValueError(f"process={process!r} was given beside a grid of {grid.process!r}; give one of them")
-        grid = grid or default(process, steps)
+        if grid is not None and steps is not None and steps != len(grid):
+            raise ValueError(f"steps={steps!r} was given beside a grid of {len(grid)} steps; give one of them")
+        grid = grid or default(process, 18 if steps is None else steps)
         if start is not None:
             start = torch.as_tensor(start)
-            if len(start) != n:
-                raise ValueError(f"start holds {len(start)} states for n={n} samples")
+            if not start.ndim or len(start) != n:
+                raise ValueError(f"start must hold a state for each of n={n} samples, got shape {tuple(start.shape)}")
+            if not start.isfinite().all():
+                raise ValueError("start must be finite")
             shape = tuple(start.shape[1:]) if shape is None else tuple(shape)
         else:
             shape = tuple(shape) if shape is not None else _shape(denoiser)
         if start is not None and tuple(start.shape[1:]) != shape:
             raise ValueError(f"start has samples of shape {tuple(start.shape[1:])}, not {shape}")
+        known = getattr(denoiser, "shape", None)
+        if known is not None and tuple(known) != shape:
+            raise ValueError(f"this denoiser is of samples of shape {tuple(known)}, not {shape}")
+        if _training(denoiser):
+            warnings.warn("the network is in training mode, where dropout and batch normalisation make a sample depend "
+                          "on more than its name; call its .eval() first", RuntimeWarning, stacklevel=3)
         labels = None if label is None else _labels(label, n, denoiser)
         if guidance and labels is None:
             raise ValueError(f"guidance={guidance!r} needs the classes to guide to; give label=")
         return cls(classifier_free(denoiser, guidance, interval), n, labels, grid, method, seed, first, shape, start,
                    close, nested)
+
+    def check_memory(self, each: int) -> None:
+        """Whether a result of so many bytes an element fits."""
+        need, free = each * self.n * math.prod(self.shape), psutil.virtual_memory().available
+        if need > free:
+            raise MemoryError(f"the result of {self.n:,} samples of shape {self.shape} takes {need / 2**30:,.1f} GiB, "
+                              f"and {free / 2**30:,.1f} GiB are free; sample in parts, by n and first")
+
+
+def _training(denoiser) -> bool:
+    """Whether the network at the bottom of it is in training mode."""
+    while isinstance(denoiser, Derived):
+        denoiser = denoiser.base
+    net = denoiser if isinstance(denoiser, nn.Module) else getattr(denoiser, "net", None)
+    return isinstance(net, nn.Module) and net.training
 
 
 class _Part:

@@ -77,7 +77,8 @@ def tuned(denoiser: Denoiser, steps: int, method: Sampler, process: Process | No
     denoiser  trained or exact
     method    the sampler that it is for, which claims an order; a stochastic one is compared with itself
     process   by default EDM's
-    span      times of the process, (end, start), by default the process's own; alpha > 0 at its start
+    span      times of the process, (end, start), by default the process's own; alpha > 0 at its start,
+              so that processes whose own begins at alpha = 0, as Cosine's, need one
     n, seed   the samples that it is tuned on are 0, ..., n - 1 of the seed; the next 256 tell how good it is
     trials    runs of the method, each of n samples
     options   of `sample`: guidance, interval, shape, batch
@@ -98,6 +99,12 @@ def tuned(denoiser: Denoiser, steps: int, method: Sampler, process: Process | No
                          "could be measured from; tune the grid of another method")
     trials, n, seed = whole("trials", trials, 2**30, start=1), whole("n", n, 2**31, start=2), check_seed(seed)
     process = process or EDM()
+    top = process.level((process.span if span is None else span)[1]) if isinstance(process, Process) else None
+    if top is not None and not top.alpha:
+        low = (process.span if span is None else span)[0]
+        raise ValueError(f"{process!r} has alpha = 0 at t = {top.time:g}, infinitely far back in ln(sigma/alpha), in "
+                         f"which grids are tuned; give span=({low:g}, t) with alpha > 0 at t, such as t = "
+                         f"{low + 0.999 * (top.time - low):.4g}")
     families = [log_snr(process, steps, span)]  # checks steps and span
     first, last = families[0].levels[0], families[0].levels[-1]
     families += [edm(steps, last.noise, first.noise, rho, process) for rho in RHOS]

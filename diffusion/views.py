@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from diffusion.denoiser import check_labels, column
-from diffusion.process import Level, Process
+from diffusion.guidance import Derived
+from diffusion.process import Discrete, Level, Process
 
 ROUNDING = 4
 
@@ -186,6 +187,33 @@ def timestep(level: Level) -> int:
     return max(round(level.time), 1) - 1
 
 
+def brief(denoiser: Any) -> str:
+    """What a message calls it: a module, and what holds one, by type alone, since its repr is all of its layers.
+
+    >>> brief(torch.nn.Linear(2, 2))
+    'a Linear'
+    """
+    if isinstance(denoiser, Derived):
+        return f"{denoiser.name} of {brief(denoiser.base)}"
+    if isinstance(denoiser, Predictor):
+        return f"the denoiser of {brief(denoiser.net)}, which predicts {denoiser.view.name}"
+    layers = isinstance(denoiser, torch.nn.Module) or "\n" in repr(denoiser)  # of a module's method, too
+    return f"a {type(denoiser).__name__}" if layers else repr(denoiser)
+
+
+def _leads(value: Tensor, node: Any) -> bool:
+    """Whether autograd's way back from the value passes the node."""
+    ahead, seen = [value.grad_fn], set()
+    while ahead:
+        at = ahead.pop()
+        if at is node:
+            return True
+        if at is not None and at not in seen:
+            seen.add(at)
+            ahead += [following for following, _ in at.next_functions]
+    return False
+
+
 def _own_time(level: Level) -> float:
     return level.time
 
@@ -219,13 +247,29 @@ class Predictor:
         whole = all(isinstance(time, int) for time in times)
         real = torch.promote_types(dtype, torch.float32)  # half precision cannot tell one step in 1000 from the next
         t = torch.tensor(times, dtype=torch.long if whole else real, device=y.device).expand(len(y))
-        value = self.net(y.to(dtype), t, *self._labels(condition, y))
+        given = y.to(dtype)
+        node = given.grad_fn  # kept: a network may change its input in place
+        value = self.net(given, t, *self._labels(condition, y))
         if not isinstance(value, Tensor) or value.shape != y.shape:
             got = f"one of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise ValueError(f"the network should return a tensor of its input's shape {tuple(y.shape)}, but returned "
-                             f"{got}; hand over a function that picks {self.view.name} out of it, such as "
-                             "lambda x, t: net(x, t)[:, :3]")
+                             f"{got}; hand over a function that picks {self.view.name} out of it"
+                             + self._picking(value, y))
+        # x itself stays in D by the view, so that a derivative without the network's part would pass for the whole
+        if node is not None and torch.is_grad_enabled() and not _leads(value, node):
+            raise TypeError(f"{brief(self.net)} is not differentiable by autograd, and the derivative of its denoiser "
+                            "was asked for: it computes under torch.no_grad(), or detaches, or outside of torch")
         return value
+
+    def _picking(self, value: Any, y: Tensor) -> str:
+        """An example of how, where what came back suggests one."""
+        call = "x, t" if self.classes is None else "x, t, label"
+        if isinstance(value, (tuple, list)):
+            return f", such as lambda {call}: net({call})[0]"
+        wider = isinstance(value, Tensor) and y.ndim > 1 and value.ndim == y.ndim and value.shape[1] > y.shape[1]
+        if wider and value[:, :y.shape[1]].shape == y.shape:  # such as the variance beside eps
+            return f", such as lambda {call}: net({call})[:, :{y.shape[1]}]"
+        return ""
 
     def _labels(self, condition, y: Tensor) -> tuple[Tensor, ...]:
         """The network's third argument, if it takes one."""
@@ -253,13 +297,14 @@ def denoiser(net: Callable[..., Tensor], predicts: View | str, process: Process,
     spread      N(alpha m, alpha^2 s^2 + sigma^2)
     classes     how many labels it takes, the label `classes` (and no label) standing for none
     time        level -> what the network takes for t, by default the process's time. `timestep` for steps counted from
-                0; whole numbers are handed over as such (torch.long). A time that is rounded makes the network speak
-                of the level nearby, with an error of that distance.
+                0, of `Discrete` alone; whole numbers are handed over as such (torch.long). A time that is rounded makes
+                the network speak of the level nearby, with an error of that distance.
 
     At alpha = 0, which Cosine, RectifiedFlow and walks of zero terminal betas reach, "eps" and "score" cannot be used.
 
     Raises, when called, ValueError for a noise level that the process does not have or a network that returns another
-    shape, TypeError for labels where it has no classes, ZeroDivisionError as `View.x0`.
+    shape, TypeError for labels where it has no classes or a derivative in x that the network has not, ZeroDivisionError
+    as `View.x0`.
 
     >>> from diffusion.process import RectifiedFlow
     >>> flow_of_points_at_3 = lambda x, t: (x - 3.0) / t[:, None]         # (x - (1 - t) 3) / t - 3
@@ -268,6 +313,10 @@ def denoiser(net: Callable[..., Tensor], predicts: View | str, process: Process,
     """
     if not isinstance(process, Process):
         raise TypeError(f"process is a Process with its parameters, such as VP() or RectifiedFlow(); got {process!r}")
+    if time is timestep and not isinstance(process, Discrete):
+        raise ValueError(f"timestep belongs to Discrete(betas), whose times are steps; those of {process!r} go from "
+                         f"{process.times[0]:g} to {process.times[1]:g}: leave time out where the network takes them, "
+                         "or give time=lambda level: ... for what it takes, such as 999 * level.time")
     views = {view.name: view for view in (eps, x0, v, score, edm(center, spread))} | {"flow": flow(process)}
     if not isinstance(predicts, View) and predicts not in views:
         raise ValueError(f"predicts is a View or one of {', '.join(views)}; got {predicts!r}")

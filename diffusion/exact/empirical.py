@@ -13,10 +13,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.exact.law import Law, numbered
+from diffusion.exact.law import Law, numbered, unpacked
 
 ROUNDING = 1e-11  # of the logits, that is let pass
 NOTHING = 1e-30  # beside weights of sum 1
@@ -27,7 +28,7 @@ TABLE = 2**24  # logits at once
 class Empirical(Law):
     """The denoiser of data y_1, ..., y_n, each as likely as any other.
 
-    data     (n, *shape), floating-point; kept, not copied
+    data     (n, *shape), floating-point, a tensor or a NumPy array; kept, not copied
     labels   (n,), the class of each, from 0; or None
 
     Beside the data it takes 8 n bytes for each sample asked about, at most 2^24 of them at once. Differentiable in x.
@@ -41,7 +42,8 @@ class Empirical(Law):
 
     dense = False
 
-    def __init__(self, data: Tensor, labels: Any = None):
+    def __init__(self, data: Tensor | np.ndarray, labels: Any = None):
+        data = unpacked(data)
         if not isinstance(data, Tensor) or not data.is_floating_point():
             raise TypeError(f"data must be a floating-point tensor, got {getattr(data, 'dtype', type(data))}")
         if data.ndim < 1 or not data.numel():

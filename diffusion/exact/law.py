@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -162,6 +163,11 @@ def _levels(alpha: Tensor, sigma: Tensor, batch: int, dense: bool) -> None:
     if not ((sigma > 0) | ((alpha > 0) & dense)).all():
         raise ValueError("sigma must be positive " + ("where alpha is 0" if dense else "where x_0 has no density")
                          + ", got sigma = 0; end the grid of times at a positive sigma")
+
+
+def unpacked(value: Any) -> Any:
+    """A NumPy array as a tensor of its type, copied only where torch cannot use it in place; all else as it is."""
+    return torch.from_numpy(np.require(value, requirements=["C", "W"])) if isinstance(value, np.ndarray) else value
 
 
 def as_given(value: Any) -> Tensor:

@@ -110,7 +110,7 @@ class NoiseLevel(nn.Module):
 
     def __init__(self, features: int):
         super().__init__()
-        frequencies = torch.logspace(math.log10(1 / 4), math.log10(16), features // 2)
+        frequencies = torch.logspace(math.log10(1 / 4), math.log10(16), features // 2, dtype=torch.float32)
         self.register_buffer("frequencies", 2 * math.pi * frequencies, persistent=False)
 
     def forward(self, c: Tensor) -> Tensor:

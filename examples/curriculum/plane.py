@@ -33,8 +33,10 @@ def normal(seed: int, n: int, *shape: int) -> Tensor:
     return tensor(sk.normals(seed, 0, n, 1, math.prod(shape))).reshape(n, *shape)
 
 
-def ends(model, n: int, method: df.Sampler, steps: int = 60, **options) -> Tensor:
-    """Samples, (n, ...), in float64."""
+def ends(model, n: int, method: df.Sampler, steps: int | None = None, **options) -> Tensor:
+    """Samples, (n, ...), in float64, by 60 steps where neither their number nor a grid is given."""
+    if "grid" not in options and steps is None:
+        steps = 60
     options |= {"batch": n, "dtype": torch.float64, "progress": False}
     return df.sample(model, n, method=method, steps=steps, **options).samples
 

@@ -64,6 +64,20 @@ def test_a_loaded_denoiser_is_frozen_and_in_eval_mode(tmp_path):
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
+def test_it_is_loaded_in_single_precision_whatever_the_default(tmp_path):
+    file = written(tmp_path / "some.safetensors")
+    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain = df.load(file)(x, 1.0, 0.7)
+    torch.set_default_dtype(torch.float64)
+    try:
+        loaded = df.load(file)
+        found = loaded(x, 1.0, 0.7)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in (*loaded.parameters(), *loaded.buffers())} == {torch.float32}
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4)
+
+
 def test_a_folder_stands_for_the_checkpoint_inside(tmp_path):
     written(tmp_path / FILE)
     assert df.load(tmp_path).header == df.load(str(tmp_path)).header == HEADER

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import diffusion as df
 from diffusion import checkpoint
-from diffusion.cli import METHODS, app
+from diffusion.cli import METHODS, _method, app
 from tests.diffusion.conftest import TINY, shaken
 
 FILE = "checkpoint.safetensors"
@@ -67,6 +67,14 @@ def test_sample_writes_a_picture_and_says_what_it_is(model, tmp_path, drawn):
     assert f"{exact.nfe:g} network" in result.stdout
 
 
+def test_many_samples_are_about_square_and_not_one_long_strip(model, tmp_path, drawn):
+    for last, columns in ((191, 3), (194, None)):  # 64 rows of the three classes, and more
+        drawn.clear()
+        assert run("sample", model, "--out", tmp_path / "x.png", "--index", f"0-{last}", "--steps", 1, "--method",
+                   "euler", "--seed", 7).exit_code == 0
+        assert drawn[0][1] == columns
+
+
 def test_sample_i_of_a_seed_is_always_the_same_picture(model, tmp_path, drawn):
     for index in ("0-5", "4-5", "5"):
         run("sample", model, "--out", tmp_path / "x.png", "--index", index, "--steps", 2, "--seed", 7)
@@ -109,8 +117,15 @@ def test_every_sampler_of_the_package_has_a_name():
     assert not [name for name in METHODS if name != name.lower() or "_" in name]
 
 
+@pytest.mark.parametrize("name, method", [("dpmpp_2m", df.dpmpp_2m), ("sde_dpmpp_1", df.sde_dpmpp_1),
+                                          ("deis", "deis(3)"), ("unipc", "unipc(3)"), ("unipc_2", "unipc(2)")])
+def test_names_in_python_are_names_too(name, method):
+    assert repr(_method(name)) == repr(method).strip("'")
+
+
 def test_a_seed_is_drawn_and_told(model, tmp_path):
     said = [run("sample", model, "--out", tmp_path / "x.png", "--index", 0, "--steps", 1).stdout for _ in range(2)]
+    assert "x.png: sample 0 of seed " in said[0]
     seeds = [int(text.split("of seed ")[1].split(",")[0]) for text in said]
     assert seeds[0] != seeds[1] and all(0 <= seed < 2**64 for seed in seeds)
 
@@ -130,7 +145,8 @@ def test_an_index_that_is_no_range_is_refused(model, tmp_path, index):
     (("--steps", 0, "--method", "ddpm"), "steps must be a whole number of at least 1, got 0"),
     (("--guidance", "nan"), "guidance must be a finite number"),
     (("--seed", -1), "seed must be at least 0"), (("--seed", 2**64), "seed must be at least 0"),
-    (("--index", f"{2**40}-{2**40 + 1}"), "first must be at least 0 and below"),
+    (("--index", f"{2**40}-{2**40 + 1}"), "--index must be below 2^40"), (("--index", 10**30), "below 2^40"),
+    (("--index", "0-999999999999"), "at most 4096 samples, and --index 0-999999999999 asks for 1000000000000"),
 ])
 def test_sample_refuses_what_makes_no_sense(model, tmp_path, options, message):
     refused(run("sample", model, "--out", tmp_path / "x.png", "--index", "0-1", "--steps", 1, *options), message)
@@ -154,7 +170,7 @@ def test_the_file_that_it_says_it_wrote_is_there(model, tmp_path, name):
     if result.exit_code:
         refused(result, "")
     else:
-        assert Path(result.stdout.split("wrote ")[1].split(": samples")[0]).is_file()
+        assert Path(result.stdout.split("wrote ")[1].split(": sample ")[0]).is_file()
 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path):

@@ -105,8 +105,9 @@ def test_kernels_without_a_width_or_pairs_are_refused():
     for width in (0.0, -1.0):
         with pytest.raises(ValueError, match="must be positive"):
             mmd(x, x, width)
-    with pytest.raises(ValueError, match="two samples"):
-        mmd(x[:1], x, 1.0)
+    for a, b, width in ((x[:1], x, 1.0), (x, x[:1], None)):
+        with pytest.raises(ValueError, match="two samples of either, for it is a mean over pairs"):
+            mmd(a, b, width)
     with pytest.raises(ValueError, match="give the kernel's width"):
         mmd(x, torch.zeros(5, 2))
 
@@ -159,7 +160,23 @@ def test_every_budget_is_used_as_far_as_whole_steps_go():
     guided = compare(mixture(), df.dpmpp_2m, nfe=[21], label=1, guidance=0.5, interval=(0.0, np.inf), **FEW)
     assert [(r.steps, r.nfe) for r in guided.rows] == [(9, 20)]
     none = compare(mixture(), [df.heun, df.dpmpp_2m], nfe=[2], **FEW)
-    assert [r.steps for r in none.rows] == [1] and "a step takes 2, and start and end 1 more" in str(none)
+    assert [r.steps for r in none.rows] == [1]
+    assert "a step takes 2, and start and end 1 more; the least is 3" in str(none)
+    begun = compare(mixture(), df.dpmpp_multistep(3, df.dpmpp_2s), nfe=3, **FEW)  # one step of its start, and the end
+    assert [(r.steps, r.nfe) for r in begun.rows] == [(1, 3)]
+    for nfe in ([2], 1):
+        with pytest.raises(ValueError, match=r"no method could be run: heun in \d evaluations: .*the least is 3"):
+            compare(mixture(), df.heun, nfe=nfe, **FEW)
+
+
+def test_numbers_of_steps_are_one_or_several_each_once():
+    for steps, each in ((4, [4]), (np.int64(3), [3]), ([4, 2, 4], [4, 2]), (range(2, 4), [2, 3])):
+        assert [row.steps for row in compare(mixture(), df.euler, steps, **FEW).rows] == each
+
+
+def test_the_fewest_samples_have_intervals():
+    found = compare(mixture(), df.heun, 4, n=8, rounds=1, progress=False, reference=mixture().sample(8).numpy())
+    assert all(np.isfinite(found.rows[0].of(of)).all() for of in ("rms", "median", "sliced", "mmd"))
 
 
 def test_a_stochastic_method_is_compared_with_itself_on_its_own_noise():
@@ -189,7 +206,7 @@ def test_what_cannot_be_run_is_refused_alone():
 def test_samples_of_the_law_are_near_and_others_far():
     found = compare(mixture(), df.dpmpp_3m, [24], n=400, rounds=1, progress=False)
     row = found.rows[0]
-    assert row.sliced.value < 2 * found.floor["sliced"] and row.mmd.low < 0.003
+    assert row.sliced.value < 2 * found.floor["sliced"].value and row.mmd.low < 0.003
     far = compare(mixture(), df.dpmpp_3m, [24], n=400, rounds=1, progress=False, reference=mixture().sample(300) + 1.0)
     assert far.floor is None and far.rows[0].mmd.low > 0.1
     # a shift by (1, 1) is of length 1 along a direction, in the root mean square: E (u.c)^2 = |c|^2 / 2
@@ -199,13 +216,13 @@ def test_samples_of_the_law_are_near_and_others_far():
 
 def test_labels_go_to_the_law_too():
     found = compare(mixture(), df.dpmpp_3m, [24], n=200, label=1, rounds=1, progress=False)
-    assert found.rows[0].mmd.low < 0.005 and found.rows[0].sliced.value < 2.5 * found.floor["sliced"]
+    assert found.rows[0].mmd.low < 0.005 and found.rows[0].sliced.value < 2.5 * found.floor["sliced"].value
 
 
 def test_a_guided_denoiser_is_compared_with_its_own_flow():
     found = compare(df.classifier_free(mixture(), 0.5), df.dpmpp_3m, [16], label=0, n=100, rounds=1, progress=False)
     assert "other samples of the flow in 128 steps" in str(found)
-    assert found.rows[0].sliced.value < 2.5 * found.floor["sliced"]
+    assert found.rows[0].sliced.value < 2.5 * found.floor["sliced"].value
 
 
 def test_the_recommendation_is_the_least_error_and_names_its_equals():
@@ -273,18 +290,59 @@ def test_pictures_have_a_line_for_each_method_and_the_floor():
         found.plot(of="order")
     with pytest.raises(ValueError, match="against"):
         found.plot(against="h")
+    plt.close("all")
+
+
+def test_values_that_are_not_positive_are_drawn_too():
+    found = compare(mixture(), [df.euler, df.dpmpp_3m], [4, 24], n=400, rounds=1, progress=False)
+    e = [row.mmd for row in found.rows]
+    assert min(v.value for v in (*e, found.floor["mmd"])) <= 0 < e[0].low  # of methods as good as the law's own samples
+    ax = found.plot(of="mmd")
+    assert ax.get_yscale() == "symlog" and "linear within" in ax.get_ylabel()
+    drawn = np.concatenate([c.lines[0].get_ydata() for c in ax.containers])
+    np.testing.assert_allclose(drawn, [v.value for v in e])
+    bars = np.concatenate([[s[:, 1] for s in c.lines[2][0].get_segments()] for c in ax.containers])
+    np.testing.assert_allclose(bars, [[v.low, v.high] for v in e], atol=1e-15)
+    assert found.plot(of="sliced").get_yscale() == "log"
+    plt.close("all")
+
+
+def test_the_floor_is_drawn_with_its_interval():
+    found = compare(mixture(), df.heun, 8, **FEW)
+    band = found.plot(of="sliced").patches[0].get_extents().transformed(plt.gca().transData.inverted())
+    np.testing.assert_allclose([band.y0, band.y1], found.floor["sliced"][1:], rtol=1e-6)
+    plt.close("all")
+
+
+def test_methods_of_no_order_are_told_of():
+    found = compare(mixture(), df.churned(), 4, **FEW)
+    with pytest.raises(ValueError, match=r'none of these methods claims an order, .*of="sliced"'):
+        found.recommend(50)
+    assert found.recommend(50, of="sliced").best is found.rows[0]
+    ax = found.plot()
+    assert "no method here claims an order" in ax.texts[0].get_text()
+    assert "claims no order" in ax.get_legend().get_texts()[0].get_text()
+    assert not found.plot(of="sliced").texts
+    plt.close("all")
 
 
 @pytest.mark.parametrize("arguments, error, text", [
     ({"methods": ["heun"]}, TypeError, "methods are samplers"), ({"methods": []}, ValueError, "one or more"),
     ({"methods": [df.heun, df.heun]}, ValueError, "different"),
     ({"steps": [4], "nfe": [9]}, TypeError, "in their place"),
-    ({"steps": [0]}, ValueError, "steps"), ({"n": 1}, ValueError, "n must"), ({"finer": 1}, ValueError, "finer"),
+    ({"steps": [0]}, ValueError, "steps"), ({"n": 7}, ValueError, "n must be at least 8"),
+    ({"finer": 1}, ValueError, "finer"),
     ({"start": torch.zeros(2, 2)}, TypeError, "has no use for start"),
     ({"grid": df.grid.edm(4)}, TypeError, "any number"),
     ({"grid": df.grid.edm, "process": df.EDM()}, ValueError, "give one"),
     ({"grid": lambda n: df.grid.edm(n, 0.1 / n)}, ValueError, "number of steps alone"),
-    ({"reference": torch.zeros(5, 3)}, ValueError, "one shape")])
+    ({"grid": lambda n: df.grid.edm(3)}, ValueError, "asked for 2 steps and made 3"),
+    ({"grid": lambda n: df.grid.edm(3), "steps": None, "nfe": 9}, ValueError, "asked for 8 steps and made 3"),
+    ({"grid": lambda n: [3.0, 1.0]}, TypeError, "for 2 steps it made"),
+    ({"steps": []}, ValueError, "steps must be one or more"),
+    ({"steps": None, "nfe": []}, ValueError, "nfe must be one"),
+    ({"reference": torch.zeros(50, 3)}, ValueError, "one shape"),
+    ({"reference": torch.zeros(1, 2)}, ValueError, r"8 samples or more, .*got the shape \(1, 2\)")])
 def test_bad_input_is_refused(arguments, error, text):
     with pytest.raises(error, match=text):
         compare(mixture(), **{"methods": [df.heun], "steps": [2, 4], **FEW, **arguments})

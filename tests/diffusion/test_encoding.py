@@ -129,7 +129,8 @@ def broken(x, alpha, sigma, condition=None):
 
 @pytest.mark.parametrize(("change", "error", "words"), [
     ({"x": torch.zeros(2, 3)}, ValueError, "shape"),
-    ({"x": torch.zeros(2, 2, dtype=torch.long)}, TypeError, "floating-point"),
+    ({"x": torch.zeros(2, 2, dtype=torch.long)}, TypeError, "floating-point .* is of torch.int64"),
+    ({"x": torch.zeros(0, 2)}, ValueError, r"shape \(0, 2\): it is empty"),
     ({"label": 5}, ValueError, "0 to 2"),
     ({"label": [0, 1, 2]}, ValueError, "one for each"),
     ({"method": df.heun}, TypeError, "sk.heun"),
@@ -149,3 +150,9 @@ def test_two_pictures_are_asked_for():
     for change in ({"b": torch.zeros(3)}, {"n": 1}, {"label": (0, None)}, {"label": (0, 1, 2)}):
         with pytest.raises(ValueError, match=r"pictures|label"):
             interpolate(MIXTURE, **{"a": a, "b": b, "n": 3, **change})
+
+
+def test_an_array_is_taken_as_a_tensor():
+    x, grid = torch.tensor([[0.5, -1.0], [0.0, 2.0]], dtype=torch.float64), df.grid.edm(4)
+    for way in (encode, decode):
+        assert torch.equal(way(MIXTURE, x.numpy()[::-1], grid=grid), way(MIXTURE, x.flip(0), grid=grid))

@@ -366,6 +366,13 @@ def test_what_makes_no_sense_is_refused(make, error, words):
         make()
 
 
+def test_data_may_be_an_array():
+    y = random(5, 3)
+    law = Empirical(y.numpy())
+    assert torch.equal(law(y, 1.0, 0.5), Empirical(y)(y, 1.0, 0.5))
+    assert law._data.data_ptr() == y.data_ptr()  # kept, not copied
+
+
 def test_covariances_that_are_singular_but_for_rounding_are_taken():
     """Of fewer data than dimensions, in float32: its eigenvalues are 0 but for a rounding of either sign."""
     y = random(5, 12).float()

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 
 import diffusion as df
+from diffusion.problems import mixture
 from tests.conftest import EPS, assert_gaussian
 from tests.diffusion.conftest import Classes
 from tests.strategies import numbers
@@ -72,8 +73,34 @@ def test_without_a_condition_nothing_is_guided():
 def test_a_denoiser_without_classes_is_refused():
     with pytest.raises(TypeError, match=r"needs a denoiser that knows classes.*sample it with guidance=0"):
         df.classifier_free(df.exact.Gaussian(0.0, 1.0), 2.0)
-    with pytest.raises(TypeError, match="needs a denoiser that knows classes"):
-        df.classifier_free(df.classifier_guided(df.exact.Gaussian(0.0, 1.0), torch.log, None), 2.0)
+
+
+@pytest.mark.parametrize("classes", [None, 0, -1, 2.5, True, "3"])
+def test_how_many_classes_there_are_is_a_whole_number(classes):
+    with pytest.raises(TypeError, match="classes is how many there are, a whole number of at least 1"):
+        df.classifier_guided(df.exact.Gaussian(0.0, 1.0), torch.log, classes)
+
+
+def test_the_label_for_none_is_not_guided():
+    """`classes` and one number stand for a label as they do everywhere."""
+    data, x = mixture(), torch.randn(4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    guided = df.classifier_guided(data, data.log_posterior, 3)
+    label = torch.tensor([0, 1, 2, 3])
+    torch.testing.assert_close(guided(x, 1.0, 1.0, label), data(x, 1.0, 1.0, label))
+    torch.testing.assert_close(guided(x, 1.0, 1.0, 1), data(x, 1.0, 1.0, 1))
+    free = df.classifier_free(guided, 1.5)
+    torch.testing.assert_close(free(x, 1.0, 1.0, 1), 2.5 * data(x, 1.0, 1.0, 1) - 1.5 * data(x, 1.0, 1.0))
+    with torch.inference_mode():
+        torch.testing.assert_close(guided(x.clone(), 1.0, 1.0, 1), data(x, 1.0, 1.0, 1))
+
+
+def test_a_classifier_that_does_not_fit_is_told():
+    data = mixture()
+    with pytest.raises(ValueError, match=r"gave a tensor of shape \(2, 3\) for 2 samples.* \(2, 4\)"):
+        df.sample(df.classifier_guided(data, data.log_posterior, 4), 2, label=0, steps=2, seed=0)
+    with pytest.raises(TypeError, match="not differentiable by autograd"):
+        detached = df.classifier_guided(data, lambda *a: data.log_posterior(*a).detach(), 3)
+        df.sample(detached, 2, label=0, steps=2, seed=0)
 
 
 @pytest.mark.parametrize("method", [df.heun, df.flow_ode(), df.reverse_sde(), df.ddpm], ids=repr)

@@ -173,3 +173,34 @@ def test_what_does_not_fit_is_refused_by_name(change, error, words):
 def test_a_denoiser_without_derivatives_is_refused():
     with pytest.raises(TypeError, match="not differentiable"):
         inpaint(blind, torch.zeros(2), torch.tensor([True, False]))(torch.zeros(1, 2), 1.0, 1.0)
+
+
+def test_a_network_without_derivatives_is_refused_and_named_by_its_type():
+    net = torch.nn.Linear(2, 2)
+    model = df.denoiser(lambda x, t: net(x).detach(), "eps", df.VP(), shape=(2,))
+    with pytest.raises(TypeError, match="not differentiable"):
+        inpaint(model, torch.zeros(2), torch.tensor([True, False]))(torch.zeros(1, 2), 1.0, 1.0)
+
+
+def test_without_any_noise_it_is_refused():
+    given = (mixture(), torch.zeros(2), torch.tensor([True, False]))
+    with pytest.raises(ZeroDivisionError, match="exists only where sigma > 0, got sigma = 0; end the grid"):
+        inpaint(*given)(torch.ones(1, 2), 1.0, 0.0)
+    x = torch.ones(1, 2)
+    torch.testing.assert_close(inpaint(*given, noise=1.0)(x, 1.0, 0.0), x)
+
+
+def test_arrays_are_taken_as_tensors():
+    y, mask, x = torch.tensor([3.0, 0.0]), torch.tensor([True, False]), torch.ones(1, 2)
+    given = inpaint(mixture(), y.numpy(), mask.numpy())
+    assert torch.equal(given(x, 1.0, 1.0), inpaint(mixture(), y, mask)(x, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(("method", "power"), [(df.heun, 1), (df.ancestral, 2)], ids=["flow", "noise"])
+def test_samples_stay_short_of_the_posterior_mean_by_what_is_told(method, power):
+    n, left = 20_000, 0.5  # v
+    known = inpaint(df.exact.Gaussian(0.0, 1.0, shape=(2,)), torch.tensor([3.0, 0.0]), torch.tensor([True, False]), 1.0)
+    grid = df.grid.log_snr(df.EDM(), 100, (0.002, 4.0))
+    x = df.sample(known, n, grid=grid, method=method, seed=1, batch=n, dtype=torch.float64).samples
+    short = (left / (left + 4.0**2)) ** (power / 2)
+    assert_near(x[:, 0].mean(), 1.5 * (1 - short), (left / n) ** 0.5, 0.01)  # and the steps' error

@@ -183,7 +183,6 @@ def test_bits_per_dim_of_a_known_density():
     x = torch.zeros(1, 4, dtype=torch.float64)
     found = log_likelihood(data, x, df.VP(), width=2 / 256)  # unit variance at every level
     assert found.bits_per_dim.item() == pytest.approx(0.5 * math.log2(2 * math.pi) + 7, abs=1e-9)
-    assert "no dequantisation" in str(found)
     grey = log_likelihood(data, x, df.VP())
     assert (found.bits_per_dim - grey.bits_per_dim).item() == pytest.approx(math.log2(256 / 255), abs=1e-12)
 
@@ -201,6 +200,10 @@ def blind(x, alpha, sigma, condition=None):
     ({"x": torch.zeros(2, 3)}, ValueError, "shape"),
     ({"x": torch.full((2, 2), math.nan)}, ValueError, "finite"),
     ({"x": [[1.0, 2.0]]}, TypeError, "floating-point tensor"),
+    ({"x": torch.zeros(2, 2, dtype=torch.long)}, TypeError, "is of torch.int64"),
+    ({"x": torch.zeros(0, 2)}, ValueError, "it is empty"),
+    ({"denoiser": df.denoiser(torch.no_grad()(lambda x, t: 0.5 * x), "eps", df.EDM())}, TypeError,
+     "not differentiable"),
     ({"denoiser": blind}, TypeError, "not differentiable"),
     ({"label": 3}, ValueError, "0 to 2"),
     ({"grid": 18}, TypeError, "df.grid"),
@@ -210,3 +213,19 @@ def test_what_does_not_fit_is_refused_by_name(change, error, words):
     asked = {"denoiser": MIXTURE, "x": torch.zeros(2, 2), **change}
     with pytest.raises(error, match=words):
         log_likelihood(asked.pop("denoiser"), asked.pop("x"), **asked)
+
+
+def test_an_array_is_taken_as_a_tensor():
+    x, grid = torch.tensor([[0.5, -1.0], [0.0, 2.0]], dtype=torch.float64), df.grid.edm(4)
+    array = x.numpy().copy()
+    array.flags.writeable = False
+    assert torch.equal(log_likelihood(MIXTURE, array, grid=grid).nats, log_likelihood(MIXTURE, x, grid=grid).nats)
+
+
+def test_bits_are_told_of_pictures_and_draws_alone():
+    grid = df.grid.edm(2)
+    for shape, draws, told in (((2,), 0, False), ((2,), 1, True), ((1, 2, 2), 0, True)):
+        x = torch.zeros(1, *shape)
+        found = log_likelihood(df.exact.Gaussian(0.0, 1.0, shape=shape), x, grid=grid, dequantise=draws, seed=0)
+        assert ("bits/dim" in str(found)) == told
+        assert ("no dequantisation" in str(found)) == (told and not draws)

@@ -52,6 +52,24 @@ def test_rows_and_columns_have_their_names_beside_the_middle():
     assert ax.get_yticks().tolist() == [2.5, 7.5] and ax.get_xticks().tolist() == [3, 9, 15]
 
 
+@pytest.mark.parametrize("names, message", [
+    ({"rows": ["a"]}, r"rows must name each of the 2 rows of this mosaic, got 1: \['a'\]"),
+    ({"titles": ["a", "b"]}, "titles must name each of the 3 columns"), ({"titles": list("abcd")}, "got 4")])
+def test_too_few_or_too_many_names_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        df.plot.grid(pictures(6), 3, **names)
+
+
+@pytest.mark.parametrize("columns", [0, -1])
+def test_columns_are_one_or_more(columns):
+    with pytest.raises(ValueError, match="columns must be at least 1"):
+        df.plot.grid(pictures(6), columns)
+
+
+def test_arrays_are_pictures_too():
+    np.testing.assert_array_equal(shown(df.plot.grid(pictures(6).numpy())), shown(df.plot.grid(pictures(6))))
+
+
 def test_without_names_there_are_no_ticks():
     ax = df.plot.grid(pictures(6), 3)
     assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0

@@ -306,7 +306,7 @@ def test_the_grid_is_edm_s_or_the_process_s():
 
 
 def test_a_trained_denoiser_tells_its_shape_and_an_exact_one_takes_any():
-    model = df.Preconditioned(shaken(), torch.zeros(1, 8, 8), 0.5)
+    model = df.Preconditioned(shaken(), torch.zeros(1, 8, 8), 0.5).eval()
     assert df.sample(model, 2, steps=1, seed=0).samples.shape == (2, 1, 8, 8)
     assert df.sample(DATA, 2, steps=1, seed=0, shape=(3, 4, 5)).samples.shape == (2, 3, 4, 5)
     assert df.sample(DATA, 2, steps=1, seed=0, shape=()).samples.shape == (2,)
@@ -348,7 +348,11 @@ def test_info_tells_how_it_was_done():
     ({"guidance": 1.0}, ValueError, "guidance=1.0 needs the classes to guide to; give label="),
     ({"grid": "edm"}, TypeError, "grid must be one of df.grid's, such as df.grid.edm"),
     ({"grid": df.grid.edm(2), "process": df.VP()}, ValueError, "was given beside a grid of EDM.*; give one of them"),
-    ({"start": torch.zeros(3, 1)}, ValueError, "start holds 3 states for n=2 samples"),
+    ({"grid": df.grid.edm(3)}, ValueError, "steps=2 was given beside a grid of 3 steps"),
+    ({"dtype": torch.int32}, TypeError, "dtype must be a floating-point type of torch"),
+    ({"n": 10**10, "shape": (1000,)}, MemoryError, "the result of 10,000,000,000 samples"),
+    ({"start": torch.full((2, 1), math.nan)}, ValueError, "start must be finite"),
+    ({"start": torch.zeros(3, 1)}, ValueError, "start must hold a state for each of n=2 samples"),
     ({"start": torch.zeros(2, 4)}, ValueError, r"start has samples of shape \(4,\), not \(1,\)"),
     ({"method": df.reverse_sde(), "grid": df.grid.linspace(ZERO_TERMINAL, 2)}, ValueError,
      "infinite coefficients; begin the grid a little before, or use ddim, ancestral or dpmpp_2m"),
@@ -426,3 +430,40 @@ def test_guidance_of_an_unconditional_denoiser_is_refused():
         df.sample(MIXTURE, 2, guidance=math.nan, label=0)
     with pytest.raises(ValueError, match="label 3 is outside the classes of this model: 0 to 2"):
         df.sample(MIXTURE, 2, label=3)
+
+
+def test_a_network_in_training_mode_is_warned_of():
+    model = df.Preconditioned(shaken(), torch.zeros(1, 8, 8), 0.5)
+    with pytest.warns(RuntimeWarning, match=r"the network is in training mode.* call its .eval\(\) first"):
+        df.sample(df.classifier_free(model, 1.0), 1, steps=1, seed=0)
+
+
+def test_a_step_that_changes_the_number_of_samples_is_refused():
+    wrong = df.stepwise("mine", lambda denoise, x, t, s, memory, noise: (x[:1], memory))
+    with pytest.raises(ValueError, match=r"the step of mine made a state of shape \(1, 1\) of one of \(2, 1\)"):
+        df.sample(DATA, 2, shape=(1,), method=wrong, seed=0)
+
+
+def test_equal_processes_are_equal():
+    """So that a grid and a process that were made apart fit."""
+    assert df.VP() == df.VP() != df.VP(0.1, 10.0) and hash(df.VP()) == hash(df.VP())
+    assert df.Discrete([0.1, 0.2]) == df.Discrete([0.1, 0.2]) != df.Discrete([0.1, 0.3])
+    assert df.grid.uniform(df.VP(), 4) == df.grid.uniform(df.VP(), 4)
+    assert len(df.sample(DATA, 2, shape=(1,), process=df.VP(), grid=df.grid.uniform(df.VP(), 4), seed=0)) == 2
+
+
+@pytest.mark.parametrize("make, error", [
+    (lambda: df.deis(3, start=df.ancestral), TypeError), (lambda: df.flow_ode(sk.euler_maruyama), TypeError),
+    (lambda: df.flow_ode(sk.rk4, rtol=1e-3), TypeError), (lambda: df.flow_ode(rtol=1e-30), ValueError),
+    (lambda: df.reverse_sde(sk.rk4), TypeError), (lambda: df.churned(interval=(3, 1)), ValueError),
+    (lambda: df.churned(scale=-1.0), ValueError)])
+def test_samplers_that_cannot_be_are_refused_where_they_are_made(make, error):
+    with pytest.raises(error):
+        make()
+
+
+def test_steps_check_what_they_are_given_at_once():
+    with pytest.raises(TypeError, match="steps\\(\\) has no use for keep"):
+        df.steps(DATA, 2, shape=(1,), keep=True)
+    with pytest.raises(TypeError, match="labels is a list of classes"):
+        df.contrast(MIXTURE, 1, labels=[])

@@ -374,6 +374,48 @@ def test_times_may_be_whole_steps_counted_from_nought():
     assert seen[1].dtype == torch.float64 and seen[1].tolist() == [math.log(3.0) / 4] * 7
 
 
+@pytest.mark.parametrize("process", [VP(), EDM()], ids=repr)
+def test_steps_counted_from_nought_are_refused_where_time_is_continuous(process):
+    with pytest.raises(ValueError, match=r"timestep belongs to Discrete\(betas\).* or give time=lambda level: "):
+        views.denoiser(lambda x, t: x, "eps", process, time=views.timestep)
+
+
+def held():
+    return parts()[0].clone().requires_grad_(True)
+
+
+def detaching(x, t):
+    return Module(x.dtype).linear(x.detach())  # it has parameters to be differentiated, but not x
+
+
+@pytest.mark.parametrize("net", [torch.no_grad()(lambda x, t: x.sin()), lambda x, t: x.detach().sin(), detaching])
+def test_a_derivative_without_the_network_s_part_is_refused(net):
+    """x stays in D by the view: its derivative would be finite, and wrong."""
+    model = views.denoiser(net, "eps", VP())
+    with pytest.raises(TypeError, match="not differentiable by autograd"):
+        model(held(), 1.0, 1.0)
+    with torch.no_grad():  # where none is asked for, it is as good as any
+        assert not model(held(), 1.0, 1.0).requires_grad
+
+
+def in_place(x, t):
+    x.mul_(1.0)
+    return x.sin()
+
+
+@pytest.mark.parametrize("net", [lambda x, t: x, lambda x, t: 0.0 * x, lambda x, t: x.float().sin(), in_place])
+def test_a_network_that_is_differentiable_is_taken(net):
+    assert views.denoiser(net, "x0", VP())(held(), 1.0, 1.0).requires_grad
+
+
+def test_a_message_names_a_module_by_its_type():
+    net = Module(torch.float64)
+    assert views.brief(net) == "a Module"
+    assert "\n" not in views.brief(net.forward)
+    model = views.denoiser(net, "eps", VP(), classes=4)
+    assert views.brief(model) == "the denoiser of a Module, which predicts eps"
+
+
 def test_a_denoiser_says_what_it_is_made_for():
     model = views.denoiser(lambda x, t: x, views.v, VP(), shape=[2, 3], center=0.5, spread=2, classes=7)
     assert (model.shape, model.center, model.spread, model.classes, model.view) == ((2, 3), 0.5, 2.0, 7, views.v)
@@ -393,7 +435,9 @@ def test_a_level_that_the_network_does_not_know_is_refused(process, noise):
 @pytest.mark.parametrize("net, got", [
     (lambda x, t: x[:, :2], r"but returned one of shape \(7, 2\)"),
     (lambda x, t: torch.cat((x, x), 1), r"of its input's shape \(7, 3\), but returned one of shape \(7, 6\)"),
-    (lambda x, t: (x,), "returned a tuple"), (lambda x, t: x.numpy(), "returned a ndarray")])
+    (lambda x, t: torch.cat((x, x), 1), r"such as lambda x, t: net\(x, t\)\[:, :3\]$"),
+    (lambda x, t: x[:, :2], "picks eps out of it$"), (lambda x, t: x[:, 0], "picks eps out of it$"),
+    (lambda x, t: (x,), r"returned a tuple; .* net\(x, t\)\[0\]$"), (lambda x, t: x.numpy(), "returned a ndarray")])
 def test_what_a_network_should_not_return(net, got):
     with pytest.raises(ValueError, match=got):
         views.denoiser(net, "eps", VP())(parts()[0], 1.0, 1.0)
