@@ -307,7 +307,8 @@ def test_laws_that_give_no_starts_are_refused(x0, how, error, message):
      r"x0 is a law without an inverse .*multivariate_normal_frozen has no ppf.*x0=lambda u, v: \(m\[0\] \+ L\[0, 0\]"),
     (lambda stats: (1.0, stats.dirichlet([1.0, 2.0])), r"x0\[1\] is a law without an inverse distribution function"),
     (lambda stats: stats.gaussian_kde(np.arange(5.0)), "x0 is a law without an inverse .*gaussian_kde has no ppf"),
-    (lambda stats: stats.gamma, "missing 1 required positional argument: 'a'; give a distribution of scipy.stats with"),
+    (lambda stats: stats.gamma, "x0 is a family of laws without its parameters.*give one law of it"),
+    (lambda stats: (1.0, stats.norm), r"x0\[1\] is a family of laws without its parameters"),
     (lambda stats: stats.norm([0.0, 1.0, 2.0], 1.0), r"x0 is a law that does not give one number for each uniform"),
 ])
 def test_distributions_without_one_number_for_each_uniform_are_refused(stats, law, message):
