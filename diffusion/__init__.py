@@ -11,21 +11,28 @@ if not all(map(find_spec, ("torch", "safetensors", "pooch"))):
     raise ModuleNotFoundError("diffusion needs torch, safetensors and pooch; install them with: "
                               'pip install "sdekit[diffusion]"')
 
-from diffusion import exact, grid, losses, plot, views
+from diffusion import data, exact, grid, levels, losses, metrics, networks, plot, presets, views
+from diffusion.bound import Bound, variational_bound
+from diffusion.bytes import dequantised
 from diffusion.checkpoint import load
 from diffusion.compare import Comparison, compare
-from diffusion.data import Images, mnist
+from diffusion.data import Data, Images, Points, fashion_mnist, mnist
 from diffusion.denoiser import Denoiser, Preconditioned
 from diffusion.diagnosis import Diagnosis, diagnose
 from diffusion.distances import mmd, sliced_wasserstein
 from diffusion.encoding import decode, encode, interpolate
+from diffusion.film import film
 from diffusion.grid import Grid
 from diffusion.guidance import Derived, classifier_free, classifier_guided
 from diffusion.inpainting import inpaint
+from diffusion.laws import check_process
 from diffusion.likelihood import LogLikelihood, log_likelihood
 from diffusion.metrics import evaluate
 from diffusion.networks.classifier import classifier
+from diffusion.networks.mlp import MLPConfig
+from diffusion.networks.noise_aware import noise_aware
 from diffusion.networks.unet import UNetConfig
+from diffusion.options import Options
 from diffusion.process import (
     EDM,
     VE,
@@ -64,17 +71,20 @@ from diffusion.samplers import (
     unipc,
 )
 from diffusion.sampling import Samples, Step, Trajectory, contrast, sample, steps
-from diffusion.training import Options, Record, train
+from diffusion.snapshots import Snapshots
+from diffusion.training import Record, train
 from diffusion.views import View, denoiser, eps, flow, score, timestep, v, x0
 
 __all__ = [
-    "EDM", "VE", "VP", "Comparison", "Cosine", "Denoiser", "Derived", "Diagnosis", "Discrete", "Grid", "Images",
-    "Level", "LogLikelihood", "Options", "Preconditioned", "Process", "Record", "RectifiedFlow", "Sampler", "Samples",
-    "Step", "SubVP", "Trajectory", "UNetConfig", "View", "ancestral", "churned", "classifier", "classifier_free",
-    "classifier_guided", "compare", "contrast", "convert", "cosine_betas", "ddim", "ddpm", "decode", "deis",
-    "denoiser", "diagnose", "dpmpp_2m", "dpmpp_2s", "dpmpp_3m", "dpmpp_3s", "dpmpp_multistep", "encode", "eps",
-    "euler", "evaluate", "exact", "flow", "flow_ode", "grid", "heun", "inpaint", "interpolate", "linear_betas",
-    "load", "log_likelihood", "losses", "mmd", "mnist", "plot", "predictor_corrector", "reverse_sde", "sample",
-    "score", "sde_dpmpp_1", "sde_dpmpp_2m", "sliced_wasserstein", "steps", "stepwise", "timestep", "train", "unipc",
-    "v", "views", "x0", "zero_terminal",
+    "EDM", "VE", "VP", "Bound", "Comparison", "Cosine", "Data", "Denoiser", "Derived", "Diagnosis", "Discrete", "Grid",
+    "Images", "Level", "LogLikelihood", "MLPConfig", "Options", "Points", "Preconditioned", "Process", "Record",
+    "RectifiedFlow", "Sampler", "Samples", "Snapshots", "Step", "SubVP", "Trajectory", "UNetConfig", "View",
+    "ancestral", "check_process", "churned", "classifier", "classifier_free", "classifier_guided", "compare",
+    "contrast", "convert", "cosine_betas", "data", "ddim", "ddpm", "decode", "deis", "denoiser", "dequantised",
+    "diagnose", "dpmpp_2m", "dpmpp_2s", "dpmpp_3m", "dpmpp_3s", "dpmpp_multistep", "encode", "eps", "euler",
+    "evaluate", "exact", "fashion_mnist", "film", "flow", "flow_ode", "grid", "heun", "inpaint", "interpolate",
+    "levels", "linear_betas", "load", "log_likelihood", "losses", "metrics", "mmd", "mnist", "networks", "noise_aware",
+    "plot", "predictor_corrector", "presets", "reverse_sde", "sample", "score", "sde_dpmpp_1", "sde_dpmpp_2m",
+    "sliced_wasserstein", "steps", "stepwise", "timestep", "train", "unipc", "v", "variational_bound", "views", "x0",
+    "zero_terminal",
 ]

@@ -73,23 +73,32 @@ class Preconditioned(nn.Module):
     (Karras et al. 2022, table 1, which has m = 0 and alpha = 1). ln(sigma / alpha) is clipped to [-7, 7].
 
     net     F(u, c, label), its `config` a frozen record with `classes`
-    center  m, a picture (channels, height, width)
+    center  m, of the shape of one sample
     spread  s, one number
+    guess   if there is one, a closed-form denoiser g(x, alpha, sigma, label) of the same data: (g - m) / s is joined to
+            F's input, in further channels
     """
 
     LOG_LEVEL = 7.0
     center: Tensor
     config: Any
+    guess: Any
     header: Any = None  # of the checkpoint that it was loaded from
 
-    def __init__(self, net: nn.Module, center: Tensor, spread: float):
+    def __init__(self, net: nn.Module, center: Tensor, spread: float, guess: nn.Module | None = None):
         super().__init__()
-        self.net, self.config, self.spread = net, net.config, float(spread)
+        self.net, self.config, self.spread, self.guess = net, net.config, float(spread), guess
         self.register_buffer("center", center.detach().clone().float())
+
+    def fit(self, x: Tensor, labels: Tensor) -> None:
+        """What is known of the data x (n, *shape) without training: its centre, and the guess's moments."""
+        self.center.copy_(x.mean(0))
+        if self.guess is not None:
+            self.guess.fit(x, labels)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture: that of the centre."""
+        """Of one sample: that of the centre."""
         return tuple(self.center.shape)
 
     @property
@@ -99,29 +108,20 @@ class Preconditioned(nn.Module):
 
     def forward(self, x: Tensor, alpha, sigma, condition=None) -> Tensor:
         a, s = column(alpha, x), column(sigma, x)
-        u, r = self.scaled(x, a, s)
-        c = ((s / a).log().clamp(-self.LOG_LEVEL, self.LOG_LEVEL) / 4).expand(len(x), *s.shape[1:]).flatten()
-        f = self.net(u.float(), c.float(), check_labels(condition, len(x), self.classes, x.device)).to(x.dtype)
         m, spread = self.center.to(x.dtype), self.spread
+        r = (a**2 * spread**2 + s**2).sqrt()
+        u = ((x - a * m) / r).float()
+        label = check_labels(condition, len(x), self.classes, x.device)
+        if self.guess is not None:
+            g = self.guess((x / r).float(), (a / r).flatten().float(), (s / r).flatten().float(), label)
+            u = torch.cat((u, (g - self.center) / spread), 1)
+        c = ((s / a).log().clamp(-self.LOG_LEVEL, self.LOG_LEVEL) / 4).expand(len(x), *s.shape[1:]).flatten()
+        f = self.net(u, c.float(), label).to(x.dtype)
         return m + a * spread**2 / r**2 * (x - a * m) + spread * s / r * f
 
-    def scaled(self, x: Tensor, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """u = (x - alpha m) / r, and r."""
-        r = (a**2 * self.spread**2 + s**2).sqrt()
-        return (x - a * self.center.to(x.dtype)) / r, r
-
-    def loss(self, x0: Tensor, sigma: Tensor, noise: Tensor, label: Tensor) -> Tensor:
-        """Mean square of F - target for x = x_0 + sigma eps (alpha = 1; the homogeneity of D gives the rest).
-
-        target = (r / (s sigma)) (x_0 - m - (s^2 / r^2)(x - m)). The same as |D - x_0|^2 weighted by
-        r^2 / (s sigma)^2, the weighting of Karras et al. 2022.
-        """
-        sigma, spread = column(sigma, x0), self.spread
-        x = x0 + sigma * noise
-        u, r = self.scaled(x, torch.ones_like(sigma), sigma)
-        target = (r * (x0 - self.center) - spread**2 * u) / (spread * sigma)
-        c = sigma.log().clamp(-self.LOG_LEVEL, self.LOG_LEVEL).flatten() / 4
-        return (self.net(u, c, label).float() - target).square().mean()
+    def gaussian_error(self, level: Tensor) -> Tensor:
+        """(l s)^2 / (l^2 + s^2): |D - x_0|^2 / d at noise level l = sigma/alpha of N(m, s^2 I)'s denoiser, F = 0."""
+        return (level * self.spread) ** 2 / (level**2 + self.spread**2)
 
 
 def parameter_count(module: nn.Module) -> int:

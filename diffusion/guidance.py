@@ -7,12 +7,14 @@ the score grad log p(x) + grad log p(y | x).
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffusion.denoiser import Denoiser, check_labels, column
+from diffusion.process import levels, real
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def classifier_free(denoiser: Denoiser, scale: float, interval: tuple[float, flo
     Raises TypeError for a denoiser without classes, ValueError for a scale that is not finite.
     """
     _check(scale, interval)
-    if not 0 <= rescale <= 1:
+    if not 0 <= real("rescale", rescale) <= 1:
         raise ValueError(f"rescale is the part of the way to go, from 0 to 1; got {rescale!r}")
     if scale == 0:
         return denoiser
@@ -81,24 +83,26 @@ def classifier_free(denoiser: Denoiser, scale: float, interval: tuple[float, flo
                         "does not know any; "
                         "sample it with guidance=0, or guide it by a classifier: df.classifier_guided")
 
-    def make(base: Any) -> Callable[..., Tensor]:
-        def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
-            if condition is None or not _inside(alpha, sigma, interval):
-                return base(x, alpha, sigma, condition)
-            label = check_labels(condition, len(x), classes, x.device)
-            labels = torch.cat((label, torch.full_like(label, classes)))
-            twice = [torch.cat((v, v)) if isinstance(v, Tensor) and v.ndim else v for v in (alpha, sigma)]
-            with_label, without = base(torch.cat((x, x)), *twice, labels).chunk(2)
-            result = with_label + scale * (with_label - without)
-            if rescale:
-                over = tuple(range(1, x.ndim))
-                spread, wanted = (v.std(over, keepdim=True, correction=0) for v in (result, with_label))
-                result = torch.where(spread > 0, result * (1 + rescale * (wanted / spread - 1)), result)
-            return result
-
-        return guided
-
+    make = partial(_classifier_free, scale, interval, rescale, classes)
     return Derived(denoiser, make, f"classifier_free({scale:g})")
+
+
+def _classifier_free(scale, interval, rescale, classes, base: Any) -> Callable[..., Tensor]:
+    def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
+        if condition is None or not _inside(alpha, sigma, interval):
+            return base(x, alpha, sigma, condition)
+        label = check_labels(condition, len(x), classes, x.device)
+        labels = torch.cat((label, torch.full_like(label, classes)))
+        twice = [torch.cat((v, v)) if isinstance(v, Tensor) and v.ndim else v for v in (alpha, sigma)]
+        with_label, without = base(torch.cat((x, x)), *twice, labels).chunk(2)
+        result = with_label + scale * (with_label - without)
+        if rescale:
+            over = tuple(range(1, x.ndim))
+            spread, wanted = (v.std(over, keepdim=True, correction=0) for v in (result, with_label))
+            result = torch.where(spread > 0, result * (1 + rescale * (wanted / spread - 1)), result)
+        return result
+
+    return guided
 
 
 def classifier_guided(denoiser: Denoiser, log_prob: Callable[..., Tensor], classes: int, scale: float = 1.0,
@@ -117,37 +121,37 @@ def classifier_guided(denoiser: Denoiser, log_prob: Callable[..., Tensor], class
         raise TypeError(f"classes is how many there are, a whole number of at least 1; got {classes!r}")
     if not callable(log_prob):
         raise TypeError(f"log_prob is a function (x, alpha, sigma) -> (batch, classes), got {log_prob!r}")
+    return Derived(denoiser, partial(_classifier_guided, log_prob, classes, scale, interval),
+                   f"classifier_guided({scale:g})", {"classes": classes})
 
-    def make(base: Any) -> Callable[..., Tensor]:
-        def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
-            plain = base(x, alpha, sigma, None)
-            if condition is None or not _inside(alpha, sigma, interval) or not _positive(alpha):
-                return plain
-            with torch.inference_mode(False), torch.enable_grad():
-                label = check_labels(condition, len(x), classes, x.device).clone()
-                held = x if x.requires_grad else x.clone().detach().requires_grad_(True)
-                logs = log_prob(held, alpha, sigma)
-                if tuple(logs.shape) != (len(x), classes):
-                    raise ValueError(f"the classifier gave a tensor of shape {tuple(logs.shape)} for {len(x)} "
-                                     f"samples; it must give log p(class | x), ({len(x)}, {classes})")
-                if not logs.requires_grad:
-                    raise TypeError("the classifier is not differentiable by autograd: does it compute under "
-                                    "torch.no_grad(), or detach?")
-                asked = torch.cat((logs, torch.zeros_like(logs[:, :1])), 1).gather(1, label[:, None])  # none: 0
-                grad, = torch.autograd.grad(asked.sum(), held, create_graph=x.requires_grad)
-            a, s = column(alpha, x), column(sigma, x)
-            return plain + scale * s**2 / a * grad.to(x.dtype)
 
-        return guided
+def _classifier_guided(log_prob, classes, scale, interval, base: Any) -> Callable[..., Tensor]:
+    def guided(x: Tensor, alpha, sigma, condition=None) -> Tensor:
+        plain = base(x, alpha, sigma, None)
+        if condition is None or not _inside(alpha, sigma, interval) or not _positive(alpha):
+            return plain
+        with torch.inference_mode(False), torch.enable_grad():
+            label = check_labels(condition, len(x), classes, x.device).clone()
+            held = x if x.requires_grad else x.clone().detach().requires_grad_(True)
+            logs = log_prob(held, alpha, sigma)
+            if tuple(logs.shape) != (len(x), classes):
+                raise ValueError(f"the classifier gave a tensor of shape {tuple(logs.shape)} for {len(x)} "
+                                 f"samples; it must give log p(class | x), ({len(x)}, {classes})")
+            if not logs.requires_grad:
+                raise TypeError("the classifier is not differentiable by autograd: does it compute under "
+                                "torch.no_grad(), or detach?")
+            asked = torch.cat((logs, torch.zeros_like(logs[:, :1])), 1).gather(1, label[:, None])  # none: 0
+            grad, = torch.autograd.grad(asked.sum(), held, create_graph=x.requires_grad)
+        a, s = column(alpha, x), column(sigma, x)
+        return plain + scale * s**2 / a * grad.to(x.dtype)
 
-    return Derived(denoiser, make, f"classifier_guided({scale:g})", {"classes": classes})
+    return guided
 
 
 def _check(scale: float, interval: tuple[float, float]) -> None:
-    if not math.isfinite(scale):
+    if not math.isfinite(real("guidance", scale)):
         raise ValueError(f"guidance must be a finite number, 0 for none; got {scale!r}")
-    if not 0 <= interval[0] < interval[1]:
-        raise ValueError(f"the interval of noise levels must be (low, high) with 0 <= low < high, got {interval}")
+    levels(interval)
 
 
 def _positive(alpha) -> bool:

@@ -10,6 +10,7 @@ r^2 = s^2 sigma^2 / (alpha^2 s^2 + sigma^2), Bayes' rule for the score gives
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,32 +61,32 @@ def inpaint(denoiser: Denoiser, observed: Tensor | np.ndarray, mask: Tensor | np
     observed, mask, shape = unpacked(observed), unpacked(mask), getattr(denoiser, "shape", None)
     shape = tuple(observed.shape) if shape is None else tuple(shape)
     y, where, s = _checked(denoiser, observed, mask, noise, spread, shape)
+    return Derived(denoiser, partial(_inpainted, y, where, s, noise, brief(denoiser)), "inpaint")
 
-    def make(base: Denoiser) -> Any:
-        def conditioned(x: Tensor, alpha, sigma, condition: Any = None) -> Tensor:
-            a, v = column(alpha, x), column(sigma, x)
-            known, at = where.to(x.device), y.to(x)
-            r2 = s**2 * v**2 / (a**2 * s**2 + v**2)
-            if not (r2 + noise**2 > 0).all():
-                raise ZeroDivisionError("without noise in the observation, inpainting exists only where sigma > 0, got "
-                                        f"sigma = {float(v.min()):g}; end the grid of times at a positive sigma")
-            with torch.enable_grad():
-                held = x if x.requires_grad else x.detach().requires_grad_(True)
-                D = base(held, alpha, sigma, condition)
-                if not D.requires_grad:
-                    raise TypeError(f"{brief(denoiser)} is not differentiable by autograd, as inpainting needs it: it "
-                                    "computes under torch.no_grad(), or outside of torch")
-                off = torch.where(known, at - D, 0.0)
-                # the quotient (dD/dx)^T / a: (sigma^2 / a) dD/dx is Cov[x_0 | x], which r^2 I stands for at alpha = 0
-                pull, = torch.autograd.grad(D, held, off, create_graph=x.requires_grad)
-            step = torch.where(a > 0, v**2 / torch.where(a > 0, a, 1.0) * pull, r2 * off)
-            result = D + step / (r2 + noise**2)
-            result = result if noise else torch.where(known, at, result)
-            return result if x.requires_grad else result.detach()
 
-        return conditioned
+def _inpainted(y: Tensor, where: Tensor, s: float, noise: float, name: str, base: Denoiser) -> Any:
+    def conditioned(x: Tensor, alpha, sigma, condition: Any = None) -> Tensor:
+        a, v = column(alpha, x), column(sigma, x)
+        known, at = where.to(x.device), y.to(x)
+        r2 = s**2 * v**2 / (a**2 * s**2 + v**2)
+        if not (r2 + noise**2 > 0).all():
+            raise ZeroDivisionError("without noise in the observation, inpainting exists only where sigma > 0, got "
+                                    f"sigma = {float(v.min()):g}; end the grid of times at a positive sigma")
+        with torch.enable_grad():
+            held = x if x.requires_grad else x.detach().requires_grad_(True)
+            D = base(held, alpha, sigma, condition)
+            if not D.requires_grad:
+                raise TypeError(f"{name} is not differentiable by autograd, as inpainting needs it: it "
+                                "computes under torch.no_grad(), or outside of torch")
+            off = torch.where(known, at - D, 0.0)
+            # the quotient (dD/dx)^T / a: (sigma^2 / a) dD/dx is Cov[x_0 | x], which r^2 I stands for at alpha = 0
+            pull, = torch.autograd.grad(D, held, off, create_graph=x.requires_grad)
+        step = torch.where(a > 0, v**2 / torch.where(a > 0, a, 1.0) * pull, r2 * off)
+        result = D + step / (r2 + noise**2)
+        result = result if noise else torch.where(known, at, result)
+        return result if x.requires_grad else result.detach()
 
-    return Derived(denoiser, make, "inpaint")
+    return conditioned
 
 
 def _checked(denoiser: Denoiser, observed, mask, noise, spread, shape: tuple) -> tuple[Tensor, Tensor, float]:

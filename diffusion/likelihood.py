@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import sdekit as sk
+from diffusion.bytes import WIDTH, dequantised
 from diffusion.denoiser import Denoiser
 from diffusion.encoding import TOLERANCE, Flow, Route, parts, samples
 from diffusion.grid import Grid
@@ -28,6 +29,12 @@ from diffusion.views import brief
 from sdekit.noise import MAX_PATHS, check_seed, whole
 
 PROBES, DRAWS = 0x9B0E, 0xDE9A  # streams: of the probes' signs, and of the noise below a grey level
+
+
+def mean_interval(values: Tensor) -> tuple[float, float]:
+    """The 95% interval of the mean of which values (n,) are a sample: mean -+ 1.96 sd / sqrt(n); NaN for n = 1."""
+    mean, half = float(values.mean()), 1.96 * float(values.std()) / len(values)**0.5 if len(values) > 1 else math.nan
+    return mean - half, mean + half
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +75,14 @@ class LogLikelihood:
         """
         return -self.nats / (self.dimensions * math.log(2)) - math.log2(self.width)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the mean bits per dimension of all that x is a sample of, 95%: mean -+ 1.96 sd / sqrt(n).
+
+        Every sample has draws and probes of its own, so that their scatter is part of it.
+        """
+        return mean_interval(self.bits_per_dim)
+
     def __len__(self) -> int:
         return len(self.nats)
 
@@ -77,14 +92,16 @@ class LogLikelihood:
         how = (f"{self.draws} uniform draws within a grey level of {self.width:g}" if self.draws
                else f"no dequantisation, grey levels of {self.width:g}")
         grey = self.draws or self.latent.ndim == 4  # only pictures (n, channels, height, width) have grey levels
-        bits = f"{float(self.bits_per_dim.mean()):.4f} bits/dim ({how}); " if grey else ""
+        low, high = self.interval
+        within = f", 95% {low:.4f} to {high:.4f}" if n > 1 else ""
+        bits = f"{float(self.bits_per_dim.mean()):.4f} bits/dim{within} ({how}); " if grey else ""
         return (f"log p at sigma/alpha = {self.level.noise:g}: {mean:.6g} nats{over} (n = {n}, d = {self.dimensions}); "
                 f"{bits}{float(self.nfe.double().mean()):.0f} evaluations")
 
 
 def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process | None = None,
                    grid: Grid | None = None, *, label: Any = None, trace: int | Literal["exact"] = "exact",
-                   prior: Callable[..., Tensor] | None = None, dequantise: int = 0, width: float = 2 / 255,
+                   prior: Callable[..., Tensor] | None = None, dequantise: int = 0, width: float = WIDTH,
                    seed: int | None = None, first: int = 0, method: sk.ODEMethod | None = None,
                    rtol: float = TOLERANCE, atol: float = TOLERANCE, batch: int = 256,
                    progress: bool | None = None) -> LogLikelihood:
@@ -98,8 +115,8 @@ def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process 
                  the same along the whole flow
     prior        log p of x at the first level, (x, alpha, sigma, condition) -> (n,), such as `log_prob` of an exact
                  denoiser; None for N(alpha m, (alpha^2 s^2 + sigma^2) I), from which sampling starts
-    dequantise   0 takes x as it is; k adds noise uniform within a grey level, k times: a function of (seed, first + i,
-                 draw, element)
+    dequantise   0 takes x as it is; k adds noise uniform within a grey level, k times, as `diffusion.bytes` says: a
+                 function of (seed, first + i, draw, element)
     width        of a grey level in the units of x: 2/255 for bytes u / 127.5 - 1
     method, rtol, atol, batch, progress   as of `diffusion.encode`; on a mixture in the plane log p was
                  off by 5 to 50 tolerances at most
@@ -122,12 +139,12 @@ def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process 
     with torch.no_grad():
         for part, labels in parts(denoiser, x, label, batch, progress):
             names = range(begin, begin := begin + len(part))
-            kept = []
+            kept, held = [], part.to(torch.float64).cpu()
             for draw in range(max(draws, 1)):
-                noise = _uniform(seed, names, draw, part[0].numel()).reshape(part.shape) if draws else 0.0
+                drawn = dequantised(held, _uniform(seed, names, draw, held), width) if draws else held
                 flow = Flow(denoiser, tuple(x.shape[1:]), labels, len(part))
                 signs = _signs(seed, names, draw, probes, flow.size)
-                kept.append(_one(flow, part.to(torch.float64).cpu() + width * noise, signs, route, prior))
+                kept.append(_one(flow, drawn, signs, route, prior))
             runs.append([torch.stack(values, 1) for values in zip(*kept)])  # (rows, draws, ...)
     nats, latent, gap, nfe = (torch.cat(values) for values in zip(*runs))  # nats (n, draws, probes or 1)
     over = None if probes < 2 else (nats.var(2) / probes).mean(1).div(nats.shape[1]).sqrt()
@@ -199,7 +216,7 @@ def _signs(seed: int, names: range, draw: int, probes: int, size: int) -> Tensor
     return torch.from_numpy(np.where(z < 0.5, -1.0, 1.0))
 
 
-def _uniform(seed: int, names: range, draw: int, size: int) -> Tensor:
-    """Uniform on (-1/2, 1/2), (n, d)."""
-    u = sk.uniforms(seed, DRAWS, names, range(draw, draw + 1), size)  # type: ignore[arg-type]
-    return torch.from_numpy(u[:, 0] - 0.5)
+def _uniform(seed: int, names: range, draw: int, x: Tensor) -> Tensor:
+    """Uniform on (0, 1), of the shape of x."""
+    u = sk.uniforms(seed, DRAWS, names, range(draw, draw + 1), x[0].numel())  # type: ignore[arg-type]
+    return torch.from_numpy(u).reshape(x.shape)

@@ -1,8 +1,10 @@
-"""Pictures of pictures, and of what `compare` and `diagnose` measured. All functions return the matplotlib Axes."""
+"""Pictures of pictures, and of what `train`, `compare` and `diagnose` measured. All return the matplotlib Axes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +12,11 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from sdekit.noise import whole
+from diffusion.journal import EVERY, read_lines
+from diffusion.moments import NOISE, after, chosen, moments, visible
+from diffusion.mosaic import mosaic
+from diffusion.sampling import Samples, Step
+from diffusion.snapshots import Snapshot, Snapshots
 
 if TYPE_CHECKING:
     from diffusion.compare import Comparison, Estimate
@@ -30,29 +36,95 @@ def grid(samples: Tensor | np.ndarray, columns: int | None = None, ax: Axes | No
     (90, 120)
     """
     samples = torch.as_tensor(samples)
-    if not samples.numel():
-        raise ValueError("there is no picture to draw")
-    if samples.ndim != 4 or samples.shape[1] not in (1, 3):
-        raise ValueError(f"pictures must be (n, 1 or 3 channels, height, width), got {tuple(samples.shape)}")
-    n, channels, height, width = samples.shape
-    columns = int(np.ceil(np.sqrt(n))) if columns is None else whole("columns", columns, 2**31, start=1)
-    down = -(-n // columns)
-    for name, given, count, what in (("rows", rows, down, "rows"), ("titles", titles, columns, "columns")):
+    shown = mosaic(samples, columns)
+    _, _, height, width = samples.shape
+    down, across = len(shown) // (height + 2), shown.shape[1] // (width + 2)
+    for name, given, count, what in (("rows", rows, down, "rows"), ("titles", titles, across, "columns")):
         if given is not None and len(given) != count:
             raise ValueError(f"{name} must name each of the {count} {what} of this mosaic, got {len(given)}: {given!r}")
-    cell = np.ones((down * columns, channels, height + 2, width + 2))
-    cell[:n, :, 1:-1, 1:-1] = (samples.detach().cpu().clamp(-1, 1).numpy() + 1) / 2
-    cell[n:] = 1.0
-    mosaic = cell.reshape(down, columns, channels, height + 2, width + 2).transpose(0, 3, 1, 4, 2)
-    mosaic = mosaic.reshape(down * (height + 2), columns * (width + 2), channels)
-    ax = ax or plt.figure(figsize=(0.6 * columns + (0.6 if rows else 0), 0.6 * down + (0.5 if titles else 0)),
+    ax = ax or plt.figure(figsize=(0.6 * across + (0.6 if rows else 0), 0.6 * down + (0.5 if titles else 0)),
                           layout="constrained").add_subplot()
-    ax.imshow(mosaic.squeeze(-1) if channels == 1 else mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(shown.squeeze(-1) if shown.shape[2] == 1 else shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set_frame_on(False)
     ax.set_yticks([(i + 0.5) * (height + 2) for i in range(down)] if rows else [], rows or [])
-    ax.set_xticks([(i + 0.5) * (width + 2) for i in range(columns)] if titles else [], titles or [], fontsize=8)
+    ax.set_xticks([(i + 0.5) * (width + 2) for i in range(across)] if titles else [], titles or [], fontsize=8)
     ax.tick_params(length=0, top=bool(titles), labeltop=bool(titles), bottom=False, labelbottom=False)
     return ax
+
+
+def strip(run: Samples | Iterable[Step], at: Sequence[int] | None = None, sample: int = 0,
+          ax: Axes | None = None) -> Axes:
+    """A picture on its way through a sampler: the state, the noise and the x_0 estimated in it, the next state.
+
+    run      `Samples` drawn with keep=True, or `df.steps(...)`
+    at       which steps, counted from 0, a column each; by default the first, the middle and the last
+    sample   which of the pictures
+
+    States x = alpha x_0 + sigma eps are shown over sqrt(alpha^2 + sigma^2), noise from -2 to 2. The last step
+    is the closing one, x <- D. Raises ValueError for steps that the run does not have.
+
+    >>> from diffusion.exact import Gaussian
+    >>> from diffusion.sampling import steps
+    >>> strip(steps(Gaussian(0.0, 0.5), shape=(1, 8, 8), steps=6, seed=0)).images[0].get_array().shape
+    (40, 30)
+    """
+    found = moments(run)
+    columns = chosen(found, at)
+    rows = {"state": [visible(found[n]) for n in columns],
+            "estimated\nnoise": [found[n].eps / NOISE for n in columns],
+            "estimated\n$x_0$": [found[n].x0 for n in columns],
+            "next\nstate": [after(found, n) for n in columns]}
+    titles = [f"step {n + 1} of {len(found)}\nσ/α = {found[n].level.noise:.3g}" for n in columns]
+    pictures = torch.stack([x[sample] for row in rows.values() for x in row])
+    ax = ax or plt.figure(figsize=(1.4 + 1.3 * len(columns), 5.8), layout="constrained").add_subplot()
+    return grid(pictures, len(columns), ax, list(rows), titles)
+
+
+def snapshots(shots: Snapshots | Sequence[Snapshot], ax: Axes | None = None) -> Axes:
+    """What a model drew from the same noises as it learned: a row a moment, the step beside it.
+
+    Raises ValueError where no picture was kept.
+    """
+    kept = shots.kept if isinstance(shots, Snapshots) else list(shots)
+    if not kept:
+        raise ValueError("no snapshot was taken; go through .taken(train(...)) up to the step of the first one")
+    return grid(torch.cat([shot.samples for shot in kept]), len(kept[0].samples), ax,
+                [f"{shot.step:,} steps" for shot in kept])
+
+
+def training(run: str | Path | Sequence[dict[str, Any]], axes: Sequence[Axes] | None = None) -> tuple[Axes, Axes]:
+    """How a training went: the loss by steps; the error at each noise level, beside the closed-form Gaussian's.
+
+    run    a training's folder, its metrics.jsonl, or the lines that `diffusion.journal.read_lines` read
+    axes   two, for the two
+
+    Errors |D - x_0|^2 / d are drawn at a tenth of the run, at a third, and at its end. Returns the two Axes, the second
+    empty where the loss has no noise levels. Raises ValueError where there is no line.
+    """
+    lines = read_lines(run) if isinstance(run, str | Path) else list(run)
+    if not lines:
+        raise ValueError(f"there is no line of a training in {run!r}; one is written every {EVERY} steps, with the "
+                         "checkpoint")
+    if axes is None:
+        axes = list(plt.figure(figsize=(10, 4), layout="constrained").subplots(1, 2))
+    left, right = axes
+    step, loss = np.array([line["step"] for line in lines]), np.array([line["loss"] for line in lines])
+    width = max(1, len(loss) // 25)
+    left.plot(step, loss, color="0.8", linewidth=0.8)
+    smooth = np.convolve(loss, np.full(width, 1 / width), "valid")
+    left.plot(step[width - 1:], smooth, color="C0", label=f"mean of {EVERY * width} steps")
+    left.set(xlabel="step", ylabel="loss", yscale="log" if (loss > 0).all() else "linear")
+    told = [line for line in lines if line.get("levels")]
+    last = len(told) - 1
+    for n, color in zip(dict.fromkeys((last // 10, last // 3, last)), ("0.75", "0.5", "C0")) if told else ():
+        level, error, gaussian = np.array(told[n]["levels"]).T
+        right.loglog(level, error, "o-", color=color, markersize=3, label=f"after {told[n]['step']:,} steps")
+        if n == last:
+            right.loglog(level, gaussian, "--", color="black", linewidth=1, label="Gaussian, closed form")
+    if not told:
+        right.text(0.5, 0.5, "this loss has no noise levels", transform=right.transAxes, ha="center", va="center")
+    right.set(xlabel="noise level sigma/alpha", ylabel="mean square error of x₀")
+    return _finished(left), _finished(right)
 
 
 def comparison(found: Comparison, ax: Axes | None = None, *, of: str = "rms", against: str = "nfe") -> Axes:
@@ -146,4 +218,36 @@ def _finished(ax: Axes) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False)
+    return ax
+
+
+def points(samples: Tensor | np.ndarray, label: Tensor | np.ndarray | Sequence[int] | int | None = None,
+           ax: Axes | None = None, classes: Sequence[str] | None = None) -> Axes:
+    """Points of the plane (n, 2), in the data's units, a colour for each class.
+
+    label     of each point, (n,), or one for all; without, all have one colour
+    classes   what the labels are called, for the legend
+
+    Returns the Axes. Raises ValueError for samples that are no points of the plane, or labels that do not fit.
+
+    >>> points(torch.zeros(5, 2), [0, 1, 0, 1, 1], classes=("a", "b")).get_legend_handles_labels()[1]
+    ['a', 'b']
+    """
+    x = torch.as_tensor(samples).detach().cpu().numpy()
+    if x.ndim != 2 or x.shape[1] != 2 or not len(x):
+        raise ValueError(f"points of the plane are (n, 2), got {tuple(x.shape)}; draw two coordinates at a time, such "
+                         "as samples[:, [0, 1]]")
+    of = np.zeros(1, int) if label is None else np.asarray(torch.as_tensor(label).cpu()).reshape(-1)
+    if len(of) not in (1, len(x)):
+        raise ValueError(f"label must be one, or one for each of the {len(x)} points; got {len(of)}")
+    of = np.broadcast_to(of, len(x))
+    ax = ax or plt.figure(figsize=(6, 6), layout="constrained").add_subplot()
+    size = float(np.clip(6000 / len(x), 1, 20))
+    for k in np.unique(of):
+        name = None if label is None else classes[k] if classes is not None else f"class {k}"
+        ax.scatter(*x[of == k].T, s=size, color=f"C{k % 10}", linewidths=0, label=name)
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    _finished(ax)
+    if label is not None:  # above, where no point can be taken for the legend's
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
     return ax

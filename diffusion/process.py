@@ -129,6 +129,27 @@ def convert(x, source: Level, target: Level):
     return x * (math.hypot(target.alpha, target.sigma) / math.hypot(source.alpha, source.sigma))
 
 
+def real(name: str, value) -> float:
+    """`value` as a float, or a clear error."""
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})") from None
+
+
+def levels(interval: Sequence[float]) -> tuple[float, float]:
+    """An interval of noise levels sigma/alpha, or a clear error."""
+    try:
+        low, high = interval
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not 0 <= real("low", low) < real("high", high):
+        raise ValueError(f"the interval of noise levels must be (low, high) with 0 <= low < high, got {interval!r}")
+    return low, high
+
+
 def _still(x, t):
     return 0.0 * x
 
@@ -458,6 +479,9 @@ class Discrete(Process):
         if noise > 1:  # by alpha^2, of which little is left
             return float(np.interp(1.0 / (1.0 + noise**2), self._left[::-1], times[::-1]))
         return float(np.interp(noise**2 / (1.0 + noise**2), self._lost, times))
+
+    def __reduce__(self):
+        return type(self), (self.betas,)
 
     def __repr__(self) -> str:
         return f"Discrete({len(self.betas)} betas from {self.betas[0]:g} to {self.betas[-1]:g})"

@@ -48,7 +48,7 @@ from torch import Tensor
 
 import sdekit as sk
 from diffusion.grid import Grid
-from diffusion.process import Level, Process
+from diffusion.process import Level, Process, levels, real
 
 Denoise = Callable[..., Tensor]
 Step = Callable[[Denoise, Tensor, Level, Level, Any, Callable], tuple[Tensor, Any]]
@@ -84,16 +84,17 @@ def stepwise(name: str, step: Step, order: float | None = None, evaluations: int
     >>> stepwise("mine", halfway, order=1)
     mine
     """
-    def solve(denoise: Denoise, x: Tensor, grid: Grid, noise: Callable) -> Iterator[Tensor]:
-        memory: Any = ()
-        for n, (t, s) in enumerate(pairwise(grid)):
-            shape = x.shape
-            x, memory = step(denoise, x, t, s, memory, partial(noise, n, t, s))
-            if x.shape != shape:
-                raise ValueError(f"the step of {name} made a state of shape {tuple(x.shape)} of one of {tuple(shape)}")
-            yield x
+    return Sampler(name, partial(_walk, name, step), order, evaluations, stochastic, step)
 
-    return Sampler(name, solve, order, evaluations, stochastic, step)
+
+def _walk(name: str, step: Step, denoise: Denoise, x: Tensor, grid: Grid, noise: Callable) -> Iterator[Tensor]:
+    memory: Any = ()
+    for n, (t, s) in enumerate(pairwise(grid)):
+        shape = x.shape
+        x, memory = step(denoise, x, t, s, memory, partial(noise, n, t, s))
+        if x.shape != shape:
+            raise ValueError(f"the step of {name} made a state of shape {tuple(x.shape)} of one of {tuple(shape)}")
+        yield x
 
 
 def ddim(eta: float = 0.0) -> Sampler:
@@ -101,16 +102,17 @@ def ddim(eta: float = 0.0) -> Sampler:
 
     eta   0 draws nothing (the flow), 1 is `ancestral` (Song, Meng & Ermon 2021, eq. 12 and 16)
     """
-    if not 0 <= eta <= 1:
+    if not 0 <= real("eta", eta) <= 1:
         raise ValueError(f"eta goes from 0, no noise, to 1, ancestral sampling; got {eta!r}")
+    return stepwise("ancestral" if eta == 1 else f"ddim({eta:g})" if eta else "ddim", partial(_ddim, eta), 1,
+                    stochastic=eta > 0)
 
-    def step(denoise, x, t, s, memory, noise):
-        D, kept = denoise(x, t), s.noise / t.noise
-        fresh = eta**2 * (1 - kept**2)
-        x = s.alpha * D + s.sigma * (1 - fresh) ** 0.5 * ((x - t.alpha * D) / t.sigma)
-        return (x + s.sigma * fresh**0.5 * noise() if eta else x), memory
 
-    return stepwise("ancestral" if eta == 1 else f"ddim({eta:g})" if eta else "ddim", step, 1, stochastic=eta > 0)
+def _ddim(eta, denoise, x, t, s, memory, noise):
+    D, kept = denoise(x, t), s.noise / t.noise
+    fresh = eta**2 * (1 - kept**2)
+    x = s.alpha * D + s.sigma * (1 - fresh) ** 0.5 * ((x - t.alpha * D) / t.sigma)
+    return (x + s.sigma * fresh**0.5 * noise() if eta else x), memory
 
 
 def _euler(denoise, x, t, s, memory, noise):
@@ -204,19 +206,18 @@ def _combined(x: Tensor, t: Level, s: Level, h: float, nodes: list[float], value
 
 def _adams(name: str, points: int, order: float, start: Sampler | None, corrected: bool = False) -> Sampler:
     """D a polynomial through the last `points` levels; corrected: and through the level that it led to."""
-    single = _single(start)
+    return stepwise(name, partial(_adams_step, points, _single(start), corrected), order)
 
-    def step(denoise, x, t, s, memory, noise):
-        known, before = memory or ((), None)
-        D = denoise(x, t)
-        fresh = _past(known, t, D, points + 1)
-        if corrected and before and before[0].alpha:
-            x = _combined(before[1], before[0], t, *_through(fresh, before[0], t))  # x_t again, D there being known
-        if single is not None and len(fresh) < points:
-            return single(denoise, x, t, s, (), noise)[0], (fresh, None)
-        return _combined(x, t, s, *_through(fresh[:points], t, s)), (fresh[:points], (t, x))
 
-    return stepwise(name, step, order)
+def _adams_step(points, single, corrected, denoise, x, t, s, memory, noise):
+    known, before = memory or ((), None)
+    D = denoise(x, t)
+    fresh = _past(known, t, D, points + 1)
+    if corrected and before and before[0].alpha:
+        x = _combined(before[1], before[0], t, *_through(fresh, before[0], t))  # x_t again, D there being known
+    if single is not None and len(fresh) < points:
+        return single(denoise, x, t, s, (), noise)[0], (fresh, None)
+    return _combined(x, t, s, *_through(fresh[:points], t, s)), (fresh[:points], (t, x))
 
 
 def _through(known: tuple, t: Level, s: Level) -> tuple[float, list[float], list[Tensor]]:
@@ -233,22 +234,21 @@ def deis(order: int = 3, start: Sampler | None = None) -> Sampler:
     Zhang & Chen 2023, eq. 15, with polynomials in lambda. start: see the module; without one the order is at most 2.
     """
     _check_order("deis", order, 4)
-    single = _single(start)
+    return stepwise(_named("deis", order, start), partial(_deis, order, _single(start)), _reached(order, start))
 
-    def step(denoise, x, t, s, memory, noise):
-        eps = (x - t.alpha * denoise(x, t)) / t.sigma
-        known = _past(memory, t, eps, order)
-        if not t.alpha:
-            return _DDIM(denoise, x, t, s, (), noise)[0], ()
-        if single is not None and len(known) < order:
-            return single(denoise, x, t, s, (), noise)[0], known
-        h = s.log - t.log
-        total = s.alpha / t.alpha * x
-        for weight, (_, value) in zip(_weights([level.log - t.log for level, _ in known], h, 1.0), known):
-            total = total - s.sigma * weight * value
-        return total, known
 
-    return stepwise(_named("deis", order, start), step, _reached(order, start))
+def _deis(order, single, denoise, x, t, s, memory, noise):
+    eps = (x - t.alpha * denoise(x, t)) / t.sigma
+    known = _past(memory, t, eps, order)
+    if not t.alpha:
+        return _DDIM(denoise, x, t, s, (), noise)[0], ()
+    if single is not None and len(known) < order:
+        return single(denoise, x, t, s, (), noise)[0], known
+    h = s.log - t.log
+    total = s.alpha / t.alpha * x
+    for weight, (_, value) in zip(_weights([level.log - t.log for level, _ in known], h, 1.0), known):
+        total = total - s.sigma * weight * value
+    return total, known
 
 
 def unipc(order: int = 3, start: Sampler | None = None) -> Sampler:
@@ -297,19 +297,19 @@ def churned(gamma: float = 0.4142135623730951, interval: tuple[float, float] = (
     interval   the noise levels where that is done, S_min and S_max
     scale      of the noise that is added, S_noise
     """
-    if not 0 <= gamma <= 2**0.5 - 1 + 1e-12:
+    low, high = levels(interval)
+    if not 0 <= real("gamma", gamma) <= 2**0.5 - 1 + 1e-12:
         raise ValueError(f"gamma goes from 0 to sqrt(2) - 1 = 0.414, got {gamma!r}")
-    if not 0 <= interval[0] < interval[1] or not scale > 0:
-        raise ValueError(f"the interval of noise levels is (low, high), low < high, and scale is positive; got "
-                         f"{interval} and {scale!r}")
+    if not real("scale", scale) > 0:
+        raise ValueError(f"scale is positive, got {scale!r}")
+    return stepwise(f"churned({gamma:.3g})", partial(_churned, gamma, low, high, scale), None, 2, stochastic=True)
 
-    def step(denoise, x, t, s, memory, noise):
-        if t.alpha and interval[0] <= t.noise <= interval[1]:
-            more = Level(math.nan, 1.0, t.noise * (1 + gamma))
-            x, t = x / t.alpha + scale * (more.sigma**2 - t.noise**2) ** 0.5 * noise(1), more
-        return _heun(denoise, x, t, s, memory, noise)
 
-    return stepwise(f"churned({gamma:.3g})", step, None, 2, stochastic=True)
+def _churned(gamma, low, high, scale, denoise, x, t, s, memory, noise):
+    if t.alpha and low <= t.noise <= high:
+        more = Level(math.nan, 1.0, t.noise * (1 + gamma))
+        x, t = x / t.alpha + scale * (more.sigma**2 - t.noise**2) ** 0.5 * noise(1), more
+    return _heun(denoise, x, t, s, memory, noise)
 
 
 def predictor_corrector(predictor: Sampler | None = None, corrections: int = 1, ratio: float = 0.16) -> Sampler:
@@ -321,19 +321,20 @@ def predictor_corrector(predictor: Sampler | None = None, corrections: int = 1, 
     predictor = ancestral if predictor is None else predictor
     if not isinstance(predictor, Sampler) or predictor.step is None:
         raise TypeError(f"the predictor is a sampler of single steps, such as ancestral; got {predictor!r}")
-    predict = predictor.step
-    if isinstance(corrections, bool) or not isinstance(corrections, int) or corrections < 1 or not ratio > 0:
-        raise ValueError(f"corrections is a whole number of at least 1 and ratio is positive, got {corrections!r} and "
-                         f"{ratio!r}")
+    if isinstance(corrections, bool) or not isinstance(corrections, int) or corrections < 1:
+        raise ValueError(f"corrections is a whole number of at least 1, got {corrections!r}")
+    if not real("ratio", ratio) > 0:
+        raise ValueError(f"ratio is positive, got {ratio!r}")
+    return stepwise(f"predictor_corrector({predictor!r}, {corrections}, {ratio:g})",
+                    partial(_corrected, predictor.step, corrections, ratio), None, predictor.evaluations + corrections,
+                    stochastic=True)
 
-    def step(denoise, x, t, s, memory, noise):
-        x, memory = predict(denoise, x, t, s, memory, noise)
-        for k in range(corrections):
-            x = x + ratio**2 * (s.alpha * denoise(x, s) - x) + 2**0.5 * ratio * s.sigma * noise(1 + k)
-        return x, memory
 
-    return stepwise(f"predictor_corrector({predictor!r}, {corrections}, {ratio:g})", step, None,
-                    predictor.evaluations + corrections, stochastic=True)
+def _corrected(predict, corrections, ratio, denoise, x, t, s, memory, noise):
+    x, memory = predict(denoise, x, t, s, memory, noise)
+    for k in range(corrections):
+        x = x + ratio**2 * (s.alpha * denoise(x, s) - x) + 2**0.5 * ratio * s.sigma * noise(1 + k)
+    return x, memory
 
 
 def reverse_sde(method: sk.Method | None = None, lam: float = 1.0, rtol: float | None = None,
@@ -345,34 +346,33 @@ def reverse_sde(method: sk.Method | None = None, lam: float = 1.0, rtol: float |
 
     In f and g it needs alpha > 0: begin the grid where the noise level is finite.
     """
-    if not 0 <= lam < math.inf:
+    if not 0 <= real("lam", lam) < math.inf:
         raise ValueError(f"lam is a number of at least 0, got {lam!r}")
     how = sk.euler_maruyama if method is None and rtol is None and atol is None else method
     if how is not None and not isinstance(how, sk.Method):
         raise TypeError(f"reverse_sde takes a method for SDEs, sdekit.euler_maruyama or sdekit.sra say; got {how!r}")
-    _check_tolerances(rtol, atol)
+    _check_tolerances(rtol=rtol, atol=atol)
+    return Sampler(_called("reverse_sde", how, lam=lam, rtol=rtol, atol=atol), partial(_reverse, how, lam, rtol, atol),
+                   _strong(how), 1 if how is None else how.evaluations[0], stochastic=True)
 
-    def solve(denoise: Denoise, x: Tensor, grid: Grid, noise: Any) -> Iterator[Tensor]:
-        process, clock, times = _clock(grid, grid.process.coefficients)
 
-        def drift(x, tau, row):
-            t = clock.level(tau)
-            f, g2 = process.coefficients(t.time)
-            score = (t.alpha * denoise(x, t, row) - x) / t.sigma**2
-            return 0.5 * (1 + lam**2) * g2 * score - f * x
+def _reverse(how, lam, rtol, atol, denoise: Denoise, x: Tensor, grid: Grid, noise: Any) -> Iterator[Tensor]:
+    process, clock, times = _clock(grid, grid.process.coefficients)
 
-        def diffusion(x, tau):
-            return torch.full_like(x, lam * process.coefficients(clock.level(tau).time)[1] ** 0.5)
+    def drift(x, tau, row):
+        t = clock.level(tau)
+        f, g2 = process.coefficients(t.time)
+        score = (t.alpha * denoise(x, t, row) - x) / t.sigma**2
+        return 0.5 * (1 + lam**2) * g2 * score - f * x
 
-        origin = ({"noise": noise.brownian(times[-1])} if noise.nested
-                  else {"seed": noise.seed, "first": noise.first, "stream": noise.stream})
-        sde, steps = sk.SDE(drift, diffusion, **_rows(x)), _steps(times, rtol is not None or atol is not None)
-        paths = sk.simulate(sde, x, **steps, method=how, rtol=rtol, atol=atol, backend="torch", progress=False,
-                            **origin)
-        yield from paths.x[:, 1:].unbind(1)
+    def diffusion(x, tau):
+        return torch.full_like(x, lam * process.coefficients(clock.level(tau).time)[1] ** 0.5)
 
-    return Sampler(_called("reverse_sde", how, lam=lam, rtol=rtol, atol=atol), solve, _strong(how),
-                   1 if how is None else how.evaluations[0], stochastic=True)
+    origin = ({"noise": noise.brownian(times[-1])} if noise.nested
+              else {"seed": noise.seed, "first": noise.first, "stream": noise.stream})
+    sde, steps = sk.SDE(drift, diffusion, **_rows(x)), _steps(times, rtol is not None or atol is not None)
+    paths = sk.simulate(sde, x, **steps, method=how, rtol=rtol, atol=atol, backend="torch", progress=False, **origin)
+    yield from paths.x[:, 1:].unbind(1)
 
 
 def flow_ode(method: sk.ODEMethod | None = None, rtol: float | None = None, atol: float | None = None) -> Sampler:
@@ -385,23 +385,23 @@ def flow_ode(method: sk.ODEMethod | None = None, rtol: float | None = None, atol
     if not isinstance(how, sk.ODEMethod) or (adaptive and how.pair is None):
         known = "dopri5, with rtol or atol" if adaptive else "euler, heun, rk4 or dopri5"
         raise TypeError(f"flow_ode takes a method for ODEs: {known}; got {how!r}")
-    _check_tolerances(rtol, atol)
+    _check_tolerances(rtol=rtol, atol=atol)
+    return Sampler(_called("flow_ode", how, rtol=rtol, atol=atol), partial(_flow, how, rtol, atol), how.order,
+                   how.evaluations)
 
-    def solve(denoise: Denoise, x: Tensor, grid: Grid, noise: Any) -> Iterator[Tensor]:
-        process, clock, times = _clock(grid, grid.process.slopes)
 
-        def drift(x, tau, row):
-            t = clock.level(tau)
-            slope, growth = process.slopes(t.time)
-            D = denoise(x, t, row)
-            return -(slope * D + growth * (x - t.alpha * D) / t.sigma)
+def _flow(how, rtol, atol, denoise: Denoise, x: Tensor, grid: Grid, noise: Any) -> Iterator[Tensor]:
+    process, clock, times = _clock(grid, grid.process.slopes)
 
-        ode = sk.ODE(drift, **_rows(x))
-        paths = sk.integrate(ode, x, **_steps(times, adaptive), method=how, rtol=rtol, atol=atol, backend="torch",
-                             progress=False)
-        yield from paths.x[:, 1:].unbind(1)
+    def drift(x, tau, row):
+        t = clock.level(tau)
+        slope, growth = process.slopes(t.time)
+        D = denoise(x, t, row)
+        return -(slope * D + growth * (x - t.alpha * D) / t.sigma)
 
-    return Sampler(_called("flow_ode", how, rtol=rtol, atol=atol), solve, how.order, how.evaluations)
+    ode, steps = sk.ODE(drift, **_rows(x)), _steps(times, rtol is not None or atol is not None)
+    paths = sk.integrate(ode, x, **steps, method=how, rtol=rtol, atol=atol, backend="torch", progress=False)
+    yield from paths.x[:, 1:].unbind(1)
 
 
 @dataclass(frozen=True)
@@ -425,9 +425,9 @@ def _clock(grid: Grid, coefficients: Callable) -> tuple[Process, _Clock, np.ndar
     return process, _Clock(process, last, first), first - np.array([level.time for level in grid])
 
 
-def _check_tolerances(*given: float | None) -> None:
-    for value in given:
-        if value is not None and not 1e-13 <= value < math.inf:
+def _check_tolerances(**given: float | None) -> None:
+    for name, value in given.items():
+        if value is not None and not 1e-13 <= real(name, value) < math.inf:
             raise ValueError(f"rtol and atol are numbers of at least 1e-13, the rounding of float64; got {value!r}")
 
 

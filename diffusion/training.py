@@ -1,260 +1,371 @@
-"""Learning the denoiser by stochastic gradients; the weights that are kept are a running average (EMA).
+"""Learning by stochastic gradients; the weights that are kept are a running average (EMA).
 
-One generator, `train`, yields a record per step. Labels are dropped at random, so that one network learns both
-D(x, y) and D(x, none), as classifier-free guidance needs (Ho & Salimans 2022).
+One generator, `train`, yields a record per step, for a denoiser or any other network of `diffusion.networks`. Labels
+are dropped at random, so that one network learns both D(x, y) and D(x, none), as classifier-free guidance needs (Ho &
+Salimans 2022).
 
-The numbers drawn at step k depend on (seed, k) alone: a run that was stopped resumes from its checkpoint as if
-it had not been.
+The numbers drawn at step k depend on (seed, k) alone, and everything else that a step needs is in the checkpoint: a run
+that was stopped, or killed, goes on from there as if it had not been, bit for bit on the same device.
 """
 
 import math
+import signal
+import threading
 import time
+import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion import checkpoint
-from diffusion.data import Images
-from diffusion.denoiser import Preconditioned
-from diffusion.losses import LOSSES
-from diffusion.networks.unet import UNetConfig
+from diffusion.bytes import dequantised
+from diffusion.data import Data
+from diffusion.journal import Journal
+from diffusion.levels import Levels, spectrum
+from diffusion.losses import Terms
+from diffusion.networks import default
+from diffusion.options import Options
+from diffusion.records import written
 from sdekit.noise import key, whole
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of each weight
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a network is trained.
-
-    batch, learning_rate   Adam's, with betas (0.9, 0.99)
-    loss         "edm" or "ddpm": see `diffusion.losses`
-    drop_label   how often a picture's label is replaced by "none"
-    warm_up      steps over which the learning rate grows; over the last `decay` of the run it falls to 0
-    clip         bound on the gradient's norm
-    averaging    the share of the run that the average of the weights looks back on
-    precision    "float32", or "bfloat16", faster where the processor has it (AMX, GPUs)
-    """
-
-    batch: int = 64
-    learning_rate: float = 2e-3
-    loss: str = "edm"
-    drop_label: float = 0.15
-    warm_up: int = 200
-    decay: float = 0.4
-    clip: float = 1.0
-    averaging: float = 0.05
-    precision: str = "float32"
-
-    def __post_init__(self):
-        for name, allowed in (("loss", tuple(LOSSES)), ("precision", ("float32", "bfloat16"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        for name in ("batch", "learning_rate", "warm_up", "decay", "clip", "averaging"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+NAME = "checkpoint.safetensors"
+MEASURED = 30.0  # seconds after which a run by minutes knows its number of steps
+KEPT = "what was learned before is kept. Lower the learning rate or train in float32"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One step: its number, the number planned (None until known), loss, images per second, seconds so far."""
+    """One step: its number, the number planned (None until known), loss, samples per second, seconds so far.
+
+    model    the average so far, ready to be sampled; it goes on changing with the next step
+    levels   the error at each noise level beside the closed-form Gaussian's; None where the loss has no levels
+    """
 
     step: int
     steps: int | None
     loss: float
     rate: float
     seconds: float
+    learning_rate: float = 0.0
+    model: Any = field(default=None, repr=False, compare=False)
+    levels: Levels | None = field(default=None, repr=False, compare=False)
 
 
-def train(data: Images, *, minutes: float | None = None, steps: int | None = None, out: str | Path | None = None,
-          network: UNetConfig | None = None, options: Options | None = None, seed: int = 0, resume: bool = False,
-          save_every: float = 60.0, device: str = "cpu") -> Iterator[Record]:
-    """Train a U-Net on `data`, yielding a `Record` after every step; `load(out)` is the averaged denoiser.
+def train(data: Data, *, minutes: float | None = None, steps: int | None = None, images: int | None = None,
+          out: str | Path | None = None, network: Any = None, options: Options | None = None, seed: int = 0,
+          resume: bool = False, save_every: float = 60.0, device: str | torch.device = "cpu") -> Iterator[Record]:
+    """Train a network on `data`, yielding a `Record` after every step; `load(out)` is the averaged network.
 
-    data            `Images`: (n, channels, side, side), with labels
-    minutes, steps  when to stop: give one. `minutes` becomes a number of steps once the speed is known
-    out             folder for checkpoint.safetensors, written every `save_every` seconds, at the end and on Ctrl-C
-    network         the U-Net's configuration; by default one of the data's side, channels and classes
+    data            `Images`, `Points` or whatever has their attributes
+    minutes, steps, images   when to stop: give one. `minutes` become a number of steps once the speed is known, after
+                    30 seconds; `images` are samples seen, counted as often as they are
+    out             folder for checkpoint.safetensors, written every `save_every` seconds, at the end and on Ctrl-C, and
+                    for metrics.jsonl, a line every 20 steps
+    network         the network's configuration, a record of `diffusion.networks`; by default a U-Net for pictures and
+                    a perceptron for points, of the data's shape and classes
     resume          go on from `out`'s checkpoint, as if the run had not been interrupted
 
-    Raises ValueError for settings that contradict each other, FloatingPointError if the loss is not finite.
+    Raises ValueError for settings that contradict each other, FloatingPointError if loss or gradient are not finite:
+    the last checkpoint stays, and where there is none yet the step before is kept. OSError where the last checkpoint
+    cannot be written; while the run lasts that is a warning, and the one before stays.
     """
     if resume and out is None:
         raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
     if resume and not (options is None and network is None):
         raise ValueError("a resumed run keeps the options and the network of its checkpoint; leave them out")
-    if not resume and out is not None and (Path(out) / "checkpoint.safetensors").exists():
+    if not resume and out is not None and (Path(out) / NAME).exists():
         raise FileExistsError(f"{out} already holds a checkpoint; resume=True goes on from it, or take another folder")
-    if (minutes is None) == (steps is None) and not (resume and steps is None):
-        raise ValueError(f"give minutes or steps, one of them; got minutes={minutes}, steps={steps}")
-    if min(v for v in (minutes, steps, 1) if v is not None) <= 0:
-        raise ValueError(f"minutes and steps must be positive, got minutes={minutes}, steps={steps}")
+    lengths = {"minutes": minutes, "steps": steps, "images": images}
+    given = {name: v for name, v in lengths.items() if v is not None}
+    if len(given) > 1 or (not given and not resume):
+        raise ValueError(f"give minutes, steps or images, one of them; got {given or 'none of them'}")
+    for name, value in {**given, "save_every": save_every}.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    for name, value in given.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+        if name != "minutes" and value != int(value):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if not save_every >= 0:
+        raise ValueError(f"save_every must be seconds, 0 or more, got {save_every!r}")
+    if not len(data):
+        raise ValueError(f"{data.name} holds no samples; there is nothing to learn")
     seed = whole("seed", seed, 2**32)
-    return _run(data, minutes, steps, out, network, options or Options(), seed, resume, save_every, device)
+    if out is not None:
+        written([network, options])  # before any work: what cannot be kept in a checkpoint
+    begun = _resumed(data, out, device) if resume and out is not None else _new(data, network, options, seed, device)
+    if images is not None:
+        steps = math.ceil(images / _batch(data, begun.options))
+    _plan(begun, minutes, steps)
+    return _run(data, begun, minutes, None if out is None else Path(out), save_every)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What training changes: the network, the average of its weights, the optimiser; and what is said of them."""
+@dataclass
+class _State:
+    """All that a step changes, and what it is told by: what a checkpoint holds."""
 
     header: checkpoint.Header
-    model: Preconditioned
-    average: Preconditioned
+    options: Options
+    seed: int
+    model: nn.Module
+    average: nn.Module
     adam: torch.optim.Adam
+    scaler: torch.amp.GradScaler  # of a loss in float16; elsewhere it does nothing
+    levels: Levels
+    step: int = 0
+    steps: int | None = None
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)  # since the journal's last line
 
 
-def _begin(data: Images, network: UNetConfig | None, options: Options, seed: int, device: str) -> _Parts:
-    pixels = data.tensor()
-    center = pixels.mean(0)  # (channels, side, side)
-    spread = float((pixels - center).square().mean().sqrt())
+def _new(data: Data, network: Any, options: Options | None, seed: int, device) -> _State:
+    x = data.tensor()
+    center = x.mean(0)
+    spread = float((x - center).square().mean().sqrt())
     if not spread > 0:
-        raise ValueError(f"all pictures of {data.name} are the same; there is nothing to learn")
-    network = network or UNetConfig(size=center.shape[-1], channels=center.shape[0], classes=len(data.classes))
-    needed = {"channels": center.shape[0], "size": center.shape[-1], "classes": len(data.classes)}
-    for name, value in needed.items():
-        if getattr(network, name) != value:
-            raise ValueError(f"the network is for {name}={getattr(network, name)}, but {data.name} has {value}")
-    described = {"name": data.name, "shape": list(center.shape), "range": [-1, 1], "classes": list(data.classes)}
-    return _parts(checkpoint.Header(network, spread, described), center, options, seed, device)
+        raise ValueError(f"all samples of {data.name} are the same; there is nothing to learn")
+    network = network or default(tuple(center.shape), len(data.classes))
+    network.check(tuple(center.shape), len(data.classes), data.name)
+    about = {"name": data.name, "shape": list(center.shape), "range": [-1, 1], "classes": list(data.classes)}
+    state = _state(checkpoint.Header(network, spread, about), options or Options(), seed, x, device)
+    if hasattr(state.model, "fit"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            state.model.fit(x, torch.from_numpy(data.labels))  # type: ignore[operator]
+        state.average.load_state_dict(state.model.state_dict())
+    return state
 
 
-def _resume(data: Images, out: str | Path, device: str) -> _Parts:
+def _resumed(data: Data, out: str | Path, device) -> _State:
     header, tensors = checkpoint.read(out)
-    shape, classes = list(data.tensor().shape[1:]), list(data.classes)
+    shape, classes = list(data.shape), list(data.classes)
     if header.data["shape"] != shape or header.data["classes"] != classes:
-        raise ValueError(f"the checkpoint in {out} was trained on {header.data['name']}, pictures of shape "
+        raise ValueError(f"the checkpoint in {out} was trained on {header.data['name']}, samples of shape "
                          f"{header.data['shape']} and classes {header.data['classes']}; {data.name} has {shape} and "
                          f"{classes}. Go on with the same data, or choose another folder")
     if not any(name.startswith("net.") for name in tensors):
         raise ValueError(f"the checkpoint in {out} holds only averaged weights, not the state of a training; "
                          "start a new one in another folder")
     history = header.training
-    parts = _parts(header, tensors["model.center"], Options(**history["options"]), history["seed"], device)
-    _restore(parts, tensors, history["step"])
-    return parts
+    if history["n"] != len(data):
+        raise ValueError(f"the checkpoint in {out} was trained on {history['n']} samples of {header.data['name']}, and "
+                         f"{data.name} has {len(data)}; go on with the same data, or choose another folder")
+    state = _state(header, history["options"], history["seed"], data.tensor(), device)
+    state.step, state.steps, state.seconds = history["step"], history["steps"], history["seconds"]
+    state.losses = list(history["losses"])
+    _restore(state, tensors)
+    return state
 
 
-def _parts(header, center: Tensor, options: Options, seed: int, device: str) -> _Parts:
+def _state(header: checkpoint.Header, options: Options, seed: int, x: Tensor, device) -> _State:
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
         torch.manual_seed(seed)
-        model = checkpoint.build(header, center).to(device)
-        average = checkpoint.build(header, center).to(device).requires_grad_(False)
+        model, average = (checkpoint.build(header).to(device).train() for _ in range(2))
+    average.requires_grad_(False).eval()
     average.load_state_dict(model.state_dict())
-    adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
-    return _Parts(header, model, average, adam)
+    kind = torch.device(device).type
+    if options.precision == "float16" and kind != "cuda":
+        raise ValueError("float16 needs a GPU; choose bfloat16 or float32 on this device")
+    adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.99), fused=True)
+    scaler = torch.amp.GradScaler(kind, enabled=options.precision == "float16")
+    return _State(header, options, seed, model, average, adam, scaler, Levels(spectrum(x), x[0].numel()))
 
 
-def _run(data: Images, minutes: float | None, steps: int | None, out: str | Path | None, network: UNetConfig | None,
-         options: Options, seed: int, resume: bool, save_every: float, device: str) -> Iterator[Record]:
-    parts = _resume(data, out, device) if resume and out is not None else _begin(data, network, options, seed, device)
-    before = parts.header.training
-    if resume:
-        seed, options = before["seed"], Options(**before["options"])
-        steps = steps or (before["steps"] if minutes is None else None)
-        if steps is None and minutes is None:
-            raise ValueError("the run was stopped before its number of steps was known; say minutes= or steps= again")
+def _plan(state: _State, minutes: float | None, steps: int | None) -> None:
+    """How many steps there will be; None until the speed is known."""
+    if steps is not None and steps < state.step:
+        raise ValueError(f"the checkpoint has {state.step} steps behind it, and {int(steps)} are asked for; the "
+                         "length of a resumed run counts from its beginning")
+    if steps is not None or minutes is not None:
+        state.steps = None if steps is None else int(steps)
+    elif state.steps is None:
+        raise ValueError("the run was stopped before its number of steps was known; say minutes=, steps= or images= "
+                         "again")
+
+
+def _run(data: Data, state: _State, minutes: float | None, out: Path | None, save_every: float) -> Iterator[Record]:
+    options, first, earlier, batch = state.options, state.step, state.seconds, _batch(data, state.options)
     planned = math.inf if minutes is None else 60 * minutes  # seconds
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    first, earlier = before.get("step", 0), before.get("seconds", 0.0)
+    journal = Journal(out, first, state.losses)
+    begun = saved = time.monotonic()
 
     def save() -> None:
-        if out is not None:
-            history = {"step": step, "steps": steps, "images": step * options.batch, "seconds": round(seconds, 1),
-                       "seed": seed, "options": asdict(options)}
-            checkpoint.save(Path(out) / "checkpoint.safetensors", replace(parts.header, training=history),
-                            _state(parts))
+        nonlocal saved
+        saved = time.monotonic()  # also where it fails: the next attempt is not at the very next step
+        if out is not None and state.step:
+            try:
+                journal.flush()
+            finally:
+                checkpoint.save(out / NAME, replace(state.header, training=_history(data, state)), _tensors(state))
 
-    step, seconds = first, earlier
-    begun = saved = time.monotonic()
     try:
-        while steps is None or step < steps:
-            done = step / steps if steps else seconds / planned
-            for group in parts.adam.param_groups:
-                group["lr"] = options.learning_rate * schedule(step, done, options)
-            loss = _step(parts.model, parts.adam, data, seed, step, options)
-            step += 1
-            _average(parts.average, parts.model, step, options.averaging)
-            seconds = earlier + time.monotonic() - begun
-            rate = (step - first) * options.batch / (seconds - earlier)
-            if steps is None and seconds > min(30.0, 0.1 * planned):
-                steps = max(step, round(step * planned / seconds))
-            yield Record(step, steps, loss, rate, seconds)
-            if time.monotonic() - saved > save_every:
-                save()
-                saved = time.monotonic()
+        while state.steps is None or state.step < state.steps:
+            done = state.step / state.steps if state.steps else state.seconds / planned
+            rate = options.rate(state.step, done)
+            loss, terms = _gradient(data, state)
+            with _undivided():
+                _update(state, rate, terms)
+                state.seconds = earlier + time.monotonic() - begun
+                speed = (state.step - first) * batch / max(state.seconds - earlier, 1e-9)
+                known = state.steps is None and state.seconds > min(MEASURED, 0.1 * planned)
+                if known:
+                    state.steps = max(state.step, round(state.step * planned / state.seconds))
+                record = Record(state.step, state.steps, loss, speed, state.seconds, rate, state.average, state.levels)
+                journal.add(record)
+            yield record
+            if known or time.monotonic() - saved > save_every:
+                _try(save)
     except FloatingPointError:
-        raise  # the weights are spoilt: keep the last checkpoint
+        # the weights that led here may be spoilt though finite: better the checkpoint before, if there is one
+        if out is not None and not (out / NAME).exists() and all(p.isfinite().all() for p in state.model.parameters()):
+            _try(save)
+        raise
     except BaseException:
         save()  # Ctrl-C, or the caller has seen enough
         raise
     save()
 
 
-def schedule(step: int, done: float, options: Options) -> float:
-    """The learning rate's factor: a linear warm-up, then 1, then linear to 0 over the last `decay` of the run."""
-    return min(1.0, (step + 1) / options.warm_up, max(0.0, (1 - done) / options.decay))
+@contextmanager
+def _undivided():
+    """Ctrl-C waits until the end of it: between the weights and their average it would leave a step half done."""
+    # Ctrl-C comes to the main thread alone; a handler that is not Python's could not be put back
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
-def _step(model: Preconditioned, adam, data: Images, seed: int, step: int, options: Options) -> float:
-    device = model.center.device
-    random = torch.Generator().manual_seed(key(seed, step)[0])  # it takes 32 bits of a seed
-    some = data.subset(_indices(len(data), options.batch, seed, step).numpy())
-    x0, label = some.tensor().to(device), torch.from_numpy(some.labels).long()
-    dropped = torch.rand(len(some), generator=random) < options.drop_label
-    label = torch.where(dropped, torch.tensor(model.config.classes), label).to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
-        loss = LOSSES[options.loss]()(model, x0, label, random)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError(f"the loss is {value} at step {step + 1}; the last checkpoint is kept. "
-                                 "Lower the learning rate or train in float32")
-    adam.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-    adam.step()
-    return value
+def _try(save) -> None:
+    """A checkpoint that cannot be written now does not end the run: the one before stays, and the next may succeed."""
+    try:
+        save()
+    except OSError as error:
+        warnings.warn(f"the checkpoint was not written ({error}); the one before stays, and training goes on. Make "
+                      "room before it ends", stacklevel=3)
+
+
+@contextmanager
+def _deterministic():
+    """cuDNN would choose among algorithms by their speed of the moment, and some of them add up in any order."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def _batch(data: Data, options: Options) -> int:
+    """How many samples a step sees."""
+    return min(options.batch, len(data))
+
+
+def _gradient(data: Data, state: _State) -> tuple[float, Terms]:
+    """The next step's loss; its clipped gradient is left with the parameters. Changes nothing else."""
+    options, device, step = state.options, next(state.model.parameters()).device, state.step
+    random = torch.Generator(device).manual_seed(key(state.seed, step)[0])  # it takes 32 bits of a seed
+    some = data.subset(_indices(len(data), options.batch, state.seed, step).numpy())
+    x0, label = some.tensor().to(device), torch.from_numpy(some.labels).long().to(device)
+    if options.dequantise:
+        x0 = dequantised(x0, torch.rand(x0.shape, generator=random, device=device))
+    dropped = torch.rand(len(some), generator=random, device=device) < options.drop_label
+    label = torch.where(dropped, len(data.classes), label)
+    dtype = getattr(torch, options.precision)
+    with _deterministic():
+        with torch.autocast(device.type, dtype=dtype) if dtype != torch.float32 else nullcontext():
+            terms: Terms = options.loss(state.model, x0, label, random)
+        loss = terms.value.mean()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {step + 1}; {KEPT}")
+        state.adam.zero_grad(set_to_none=True)
+        state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.adam)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), options.clip)
+    if not state.scaler.is_enabled() and not math.isfinite(float(norm)):
+        raise FloatingPointError(f"the gradient's norm is {float(norm)} at step {step + 1}, of a loss of {value:.4g}; "
+                                 f"{KEPT}")
+    return value, terms
+
+
+def _update(state: _State, rate: float, terms: Terms) -> None:
+    for group in state.adam.param_groups:
+        group["lr"] = rate
+    state.scaler.step(state.adam)
+    state.scaler.update()
+    state.step += 1
+    _average(state.average, state.model, state.step, state.options.averaging)
+    if terms.level is not None and terms.error is not None:
+        state.levels.add(terms.level, terms.error)
 
 
 def _indices(n: int, batch: int, seed: int, step: int) -> Tensor:
-    """Which pictures step `step` sees: every epoch is its own permutation, its remainder dropped."""
+    """Which samples step `step` sees: every epoch is its own permutation, its remainder dropped."""
     per_epoch = max(1, n // batch)
     epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(key(seed, epoch)[1]))
-    return order[place * batch:(place + 1) * batch]
+    return _order(n, seed, epoch)[place * batch:(place + 1) * batch]
+
+
+@lru_cache(maxsize=1)
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(key(seed, epoch)[1]))
 
 
 @torch.no_grad()
-def _average(average: Preconditioned, model: Preconditioned, step: int, width: float) -> None:
+def _average(average: nn.Module, model: nn.Module, step: int, width: float) -> None:
     """Power-law average: weights proportional to t^gamma, so about the last `width` of the run counts.
 
     Karras et al. 2024, eq. 6: a <- beta a + (1 - beta) theta with beta = (1 - 1/t)^(gamma + 1).
     """
     beta = (1 - 1 / step) ** (1 / width)
-    for a, p in zip(average.parameters(), model.parameters()):
-        a.lerp_(p, 1 - beta)
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - beta)  # type: ignore[attr-defined]
 
 
-def _state(parts: _Parts) -> dict[str, Tensor]:
-    state = {f"model.{k}": v for k, v in parts.average.state_dict().items()}
-    state |= {f"net.{k}": v for k, v in parts.model.state_dict().items()}
-    for name, p in parts.model.named_parameters():
-        for moment in MOMENTS:
-            if p in parts.adam.state:
-                state[f"adam.{moment}.{name}"] = parts.adam.state[p][moment]
-    return state
+def _history(data: Data, state: _State) -> dict[str, Any]:
+    return {"step": state.step, "steps": state.steps, "images": state.step * _batch(data, state.options),
+            "n": len(data), "seconds": round(state.seconds, 1), "seed": state.seed, "options": state.options,
+            "scaler": state.scaler.state_dict(), "levels": state.levels.weight, "losses": state.losses}
 
 
-def _restore(parts: _Parts, tensors: dict[str, Tensor], step: int) -> None:
+def _tensors(state: _State) -> dict[str, Tensor]:
+    tensors = {f"model.{k}": v for k, v in state.average.state_dict().items()}
+    tensors |= {f"net.{k}": v for k, v in state.model.state_dict().items()}
+    for name, p in state.model.named_parameters():
+        for k, v in state.adam.state.get(p, {}).items():
+            tensors[f"adam.{k}.{name}"] = v
+    return tensors
+
+
+def _restore(state: _State, tensors: dict[str, Tensor]) -> None:
     def part(prefix):
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    parts.average.load_state_dict(part("model."))
-    parts.model.load_state_dict(part("net."))
-    for name, p in parts.model.named_parameters():
-        if step:
-            moments = {m: tensors[f"adam.{m}.{name}"].to(p.device) for m in MOMENTS}
-            parts.adam.state[p] = {"step": torch.tensor(float(step)), **moments}
+    state.average.load_state_dict(part("model."))
+    state.model.load_state_dict(part("net."))
+    for name, p in state.model.named_parameters():
+        kept = {k: part(f"adam.{k}.").get(name) for k in ("step", "exp_avg", "exp_avg_sq")}
+        if kept["step"] is not None:
+            # the fused Adam takes its moments to lie in memory in the order of the weights, such as channels_last
+            state.adam.state[p] = {k: v.to(p.device) if k == "step" else torch.empty_like(p).copy_(v)
+                                   for k, v in kept.items() if v is not None}
+    history = state.header.training
+    state.scaler.load_state_dict(history["scaler"])
+    if history["levels"]:
+        state.levels.weight[:] = history["levels"]

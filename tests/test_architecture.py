@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,13 @@ def imported(tree, everywhere=True):
     return names
 
 
+@cache
+def imports_of(name, everywhere):
+    return imported(MODULES[name], everywhere)
+
+
 def uses(name, package, everywhere=True):
-    return any(n == package or n.startswith(package + ".") for n in imported(MODULES[name], everywhere))
+    return any(n == package or n.startswith(package + ".") for n in imports_of(name, everywhere))
 
 
 def test_imports_are_seen_at_every_depth():

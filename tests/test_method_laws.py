@@ -1,5 +1,7 @@
 """Every method against one list of laws (`sdekit.laws`). Where a law does not apply, the method's claims say so."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +31,9 @@ def test_every_method_keeps_every_law(method, law):
     assert (found.passed is None) == ((law, method.name) in ABSENT), f"{method}, {law}: {found}: {found.text}"
 
 
+taken_by = cache(equations)
+
+
 @pytest.mark.parametrize("method", [m for m in METHODS if m is not sk.baoab], ids=repr)
 @settings(max_examples=10)
 @given(turn=strategies.numbers(0.0, 6.28), sizes=st.tuples(*[strategies.numbers(0.3, 3.0)] * 2),
@@ -38,7 +43,7 @@ def test_steps_go_before_or_after_a_change_of_variable(method, turn, sizes, b):
     the one that looks at the size of the drift."""
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     A = np.eye(2) if method is sk.tamed_euler else turned * sizes if method.noise == "general" else np.diag(sizes)
-    kinds = equations(method)
+    kinds = taken_by(method)
     sde, x0 = kinds[next(k for k in ("general", "diagonal", "additive") if k in kinds)]
     W = sk.Brownian(3, 1.0, 4, 20, structure(sde, x0, 0.0).noises)
     ends = lambda sde, x0: sk.simulate(sde, x0, 1.0, 4, noise=W, method=method, save="final", backend="numpy").final

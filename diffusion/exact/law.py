@@ -6,11 +6,13 @@ log p(x) itself, p(class | x), and exact samples (Efron 2011, eqs. 1.4 and 2.8).
 will do. With a factor c > 0, D(c x, c alpha, c sigma) = D(x, alpha, sigma); p(c x, c alpha, c sigma) c^d = p(x, ...).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from diffusion.denoiser import column
 from sdekit.noise import MAX_PATHS, whole
 
 STREAM = 0xDA7A  # of the noise that exact samples are made of
+CHUNK = 2**20  # elements that are drawn at a time: beside the result little memory is taken, and Ctrl-C is heard
 
 
 class Law(ABC):
@@ -78,7 +81,7 @@ class Law(ABC):
         """The samples first, ..., first + n - 1 of a seed: x = alpha x_0 + sigma eps, (n, *shape), float64.
 
         x_0 and eps are functions of (seed, first + i) alone, and of the condition: other levels give the same x_0 with
-        the same eps, and other n the same samples.
+        the same eps, and other n the same samples. Raises MemoryError for more than the free memory holds.
 
         >>> from diffusion.exact import Gaussian
         >>> data = Gaussian(1.0, 0.5, shape=(2,))
@@ -87,16 +90,26 @@ class Law(ABC):
         """
         if self.shape is None:
             raise ValueError(f"{self!r} does not tell the shape of a sample; make it with shape=")
-        first, n = whole("first", first, MAX_PATHS), whole("n", n, MAX_PATHS)
-        alpha, sigma = torch.as_tensor(alpha, dtype=torch.float64), torch.as_tensor(sigma, dtype=torch.float64)
+        first, n, d = whole("first", first, MAX_PATHS), whole("n", n, MAX_PATHS), math.prod(self.shape)
+        alpha, sigma = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (alpha, sigma))
         condition = self._classes(condition, n, alpha.device)
-        paths = range(first, first + n)
-        z = sk.normals(seed, STREAM, paths, 2, torch.Size(self.shape).numel())  # type: ignore[arg-type]
-        u = sk.uniforms(seed, STREAM, paths)[:, 0, 0]  # type: ignore[arg-type]
-        data, eps = torch.from_numpy(z).unbind(1)  # (n, d)
         _levels(alpha, sigma, n, True)
-        x0 = self._draw(torch.from_numpy(u), data, condition)
-        return (column(alpha, x0) * x0 + column(sigma, x0) * eps.to(x0.device)).reshape(n, *self.shape)
+        need, free = 8 * n * d, psutil.virtual_memory().available
+        if need > free:
+            raise MemoryError(f"the result of {n:,} samples of shape {self.shape} takes {need / 2**30:,.1f} GiB, and "
+                              f"{free / 2**30:,.1f} GiB are free; sample in parts, by n and first")
+        x = torch.empty(n, d, dtype=torch.float64, device=torch.as_tensor(self.center).device)
+        chunk = max(1, CHUNK // max(1, d))
+        for k in range(0, n, chunk):
+            rows = slice(k, min(k + chunk, n))
+            paths = range(first + rows.start, first + rows.stop)
+            z = sk.normals(seed, STREAM, paths, 2, d)  # type: ignore[arg-type]
+            u = sk.uniforms(seed, STREAM, paths)[:, 0, 0]  # type: ignore[arg-type]
+            data, eps = torch.from_numpy(z).unbind(1)  # (rows, d)
+            x0 = self._draw(torch.from_numpy(u), data, None if condition is None else condition[rows])
+            a, s = (column(v[rows] if len(v) > 1 else v, x0) for v in (alpha, sigma))
+            x[rows] = a * x0 + s * eps.to(x0.device)
+        return x.reshape(n, *self.shape)
 
     # --- how it is answered: x (batch, d) float64, alpha and sigma (batch or 1, 1), condition (batch,) or None
 
@@ -200,4 +213,7 @@ def numbered(name: str, labels: Any, count: int, device: torch.device) -> Tensor
 
 def shaped(shape: Sequence[int] | None) -> tuple[int, ...] | None:
     """A shape as a tuple, or None."""
-    return None if shape is None else tuple(int(n) for n in shape)
+    try:
+        return None if shape is None else tuple(whole("shape", n, MAX_PATHS) for n in shape)
+    except TypeError:
+        raise TypeError(f"shape is that of one sample, such as (2,) or (1, 28, 28); got {shape!r}") from None

@@ -16,7 +16,7 @@ from diffusion.problems import mixture
 from examples.curriculum.rows import K
 from sdekit.gaussian import Gaussian, Mixture
 
-LATER = " (exact here; the part on learning repeats it on MNIST)"
+LATER = " (exact)"
 EPS, ROUNDING = np.finfo(float).eps, 1e-10
 ANGLES = np.arange(8) * math.pi / 8  # of the directions in which samples and laws are compared
 WIDE = mixture()  # three overlapping Gaussians: classes A, B, C

@@ -30,23 +30,35 @@ def claim(what: str, got: str, held: bool) -> Number:
 
 @dataclass(frozen=True)
 class Row:
-    """`draw` fills an empty figure and returns the numbers."""
+    """`draw` fills an empty figure and returns the numbers.
+
+    learned   a second part of a row that has been drawn with exact denoisers: with trained networks
+    mnist     it needs MNIST
+    """
 
     number: int
     title: str
     draw: Callable[[Figure], list[Number]]
     size: tuple[float, float]
+    learned: bool = False
+    mnist: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its picture's file."""
+        return f"row-{self.number:02}" + "-learned" * self.learned
 
 
-ROWS: dict[int, Row] = {}
+ROWS: dict[tuple[int, bool], Row] = {}
 K = 4.5  # standard errors: a true number lies further off once in 150,000
 
 
-def row(number: int, title: str, size: tuple[float, float] = (10.0, 4.0)) -> Callable:
-    """Make a function of a figure the row of this number."""
+def row(number: int, title: str, size: tuple[float, float] = (10.0, 4.0), learned: bool = False,
+        mnist: bool = False) -> Callable:
+    """Make a function of a figure the row of this number, or its part on learning."""
     def add(draw: Callable[[Figure], list[Number]]) -> Callable[[Figure], list[Number]]:
-        assert number not in ROWS, number
-        ROWS[number] = Row(number, title, draw, size)
+        assert (number, learned) not in ROWS, number
+        ROWS[number, learned] = Row(number, title, draw, size, learned, mnist)
         return draw
 
     return add

@@ -13,7 +13,8 @@ from diffusion.networks.unet import UNet
 
 matplotlib.use("Agg")
 
-TINY = df.UNetConfig(size=8, channels=1, classes=3, widths=(8, 16), embedding=16)
+TINY = df.UNetConfig(size=8, channels=1, classes=3, widths=(8, 16), components=0, attention=True, embedding=16)
+SMALL = df.MLPConfig((2,), classes=2, width=16, blocks=1)
 
 
 class Classes:
@@ -69,6 +70,19 @@ def tiny():
     y, x = np.mgrid[:8, :8]
     distance = (y - at[:, :1, None]) ** 2 + (x - at[:, 1:, None]) ** 2
     return df.Images((255 * np.exp(-distance / 3)).astype(np.uint8), labels, ("a", "b", "c"), "blobs")
+
+
+def clouds():
+    """90 points of the plane about two centres, by class."""
+    random, labels = np.random.default_rng(2), np.arange(90) % 2
+    x = np.array([[-1.0, 0.5], [1.5, 0.0]])[labels] + 0.3 * random.normal(size=(90, 2))
+    return df.data.Points(x.astype(np.float32), labels, ("left", "right"), "two clouds")
+
+
+@pytest.fixture(scope="session")
+def points():
+    """`clouds`."""
+    return clouds()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Distances against closed forms; errors, references, budgets and recommendations against what is known."""
 
+import pickle
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -276,6 +277,13 @@ def test_it_is_the_same_again_and_tells_all_in_a_table():
     for part in ("method", "nfe", "17", "the reference of the flow", "two sets of the reference's own samples"):
         assert part in text
     assert one.rows[0].ratio == 1.0
+
+
+def test_a_comparison_is_the_same_from_a_pickle():
+    found = compare(mixture(), [df.heun, df.unipc(2)], [4], process=df.Discrete(df.linear_betas()), **FEW)
+    again = pickle.loads(pickle.dumps(found))
+    assert str(again) == str(found) and again.info["process"] == found.info["process"]
+    assert str(again.recommend(20)) == str(found.recommend(20))
 
 
 def test_pictures_have_a_line_for_each_method_and_the_floor():

@@ -1,4 +1,5 @@
-"""MNIST as files: what is whole is read exactly, what is not is refused with a name and a way out."""
+"""IDX files, the published sets in them, and the two records that hold data: what is whole is read exactly, what is
+not is refused with a name and a way out."""
 
 import gzip
 import hashlib
@@ -13,12 +14,12 @@ import torch
 from hypothesis import given
 
 from diffusion import data
-from diffusion.data import MIRRORS, Images, mnist, read_idx
+from diffusion.data import MIRRORS, Data, Images, Points, fashion_mnist, idx, mnist, read_idx
 
 needs_mnist = pytest.mark.skipif("SDEKIT_MNIST" not in os.environ, reason="SDEKIT_MNIST names no folder")
 
 
-def idx(array):
+def packed(array):
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -41,17 +42,17 @@ def pixels():
 def test_every_array_comes_back(tmp_path_factory, array):
     for pack in (bytes, gzip.compress):
         path = tmp_path_factory.getbasetemp() / "round_trip"
-        path.write_bytes(pack(idx(array)))
+        path.write_bytes(pack(packed(array)))
         np.testing.assert_array_equal(read_idx(path), array, strict=True)
 
 
 def test_gzip_is_told_by_content_not_by_name(tmp_path, pixels):
-    for name, content in (("a.gz", idx(pixels)), ("b", gzip.compress(idx(pixels)))):
+    for name, content in (("a.gz", packed(pixels)), ("b", gzip.compress(packed(pixels)))):
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(read_idx(tmp_path / name), pixels)
 
 
-GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
+GOOD = packed(np.arange(12, dtype=np.uint8).reshape(3, 4))
 CORRUPT = {
     "empty": (b"", "has 0 bytes before it ends"),
     "short magic": (GOOD[:3], "has 3 bytes before it ends"),
@@ -83,14 +84,14 @@ def test_what_is_no_idx_is_refused(write, case):
 
 @pytest.mark.parametrize("size", [3, 11, -9, -1])
 def test_a_cut_gzip_is_refused(tmp_path, pixels, size):
-    (tmp_path / "cut").write_bytes(gzip.compress(idx(pixels))[:size])
+    (tmp_path / "cut").write_bytes(gzip.compress(packed(pixels))[:size])
     with pytest.raises(ValueError, match="damaged gzip"):
         read_idx(tmp_path / "cut")
 
 
 @pytest.mark.parametrize("place", [2, 40, -8, -1])  # the method, the deflated bytes, the checksum, the length
 def test_a_changed_gzip_is_refused(tmp_path, pixels, place):
-    content = bytearray(gzip.compress(idx(pixels)))
+    content = bytearray(gzip.compress(packed(pixels)))
     content[place] ^= 0xFF
     (tmp_path / "changed").write_bytes(content)
     with pytest.raises(ValueError, match="Delete that file"):
@@ -98,7 +99,7 @@ def test_a_changed_gzip_is_refused(tmp_path, pixels, place):
 
 
 def test_bytes_after_a_gzip_are_refused(tmp_path, pixels):
-    (tmp_path / "more").write_bytes(gzip.compress(idx(pixels)) + b"more")
+    (tmp_path / "more").write_bytes(gzip.compress(packed(pixels)) + b"more")
     with pytest.raises(ValueError, match="damaged gzip"):
         read_idx(tmp_path / "more")
 
@@ -111,8 +112,8 @@ def test_a_gzip_is_not_inflated_beyond_its_header(tmp_path):
 
 
 def test_the_md5_is_of_the_uncompressed_bytes(write, pixels):
-    path = write(idx(pixels))
-    right, other = (hashlib.md5(content).hexdigest() for content in (idx(pixels), b"other"))
+    path = write(packed(pixels))
+    right, other = (hashlib.md5(content).hexdigest() for content in (packed(pixels), b"other"))
     np.testing.assert_array_equal(read_idx(path, right), pixels)
     with pytest.raises(ValueError, match=f"{right} uncompressed, but expected {other}. Delete that file"):
         read_idx(path, other)
@@ -130,8 +131,8 @@ def digits(tmp_path, monkeypatch, pixels, write):
         (tmp_path / folder).mkdir(exist_ok=True)
         images, labels = pixels, np.array(labels, np.uint8)
         for stem, array in (("t10k-images-idx3-ubyte", images), ("t10k-labels-idx1-ubyte", labels)):
-            write(idx(array), f"{folder}/{stem}{suffix}".lstrip("/"))
-            monkeypatch.setitem(data.MNIST_MD5, stem, (hashlib.md5(idx(array)).hexdigest(), "0" * 32))
+            write(packed(array), f"{folder}/{stem}{suffix}".lstrip("/"))
+            monkeypatch.setitem(data.MNIST_MD5, stem, (hashlib.md5(packed(array)).hexdigest(), "0" * 32))
         return images, labels
 
     return make
@@ -158,7 +159,7 @@ def test_mnist_reads_the_cache_without_the_network(digits, tmp_path, monkeypatch
 
 def test_mnist_refuses_another_file_of_the_right_form(digits, tmp_path, pixels):
     digits()
-    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(pixels[::-1].copy()))
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(packed(pixels[::-1].copy()))
     with pytest.raises(ValueError, match=r"images-idx3-ubyte has MD5 .* but expected .* Delete that file"):
         mnist("test", tmp_path)
 
@@ -233,7 +234,7 @@ def test_the_second_mirror_serves_when_the_first_fails(digits, retrievals, tmp_p
     images, labels = digits()
     for stem in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
         (tmp_path / stem).unlink()
-    outcomes += [OSError("no route"), gzip.compress(idx(images)), gzip.compress(idx(labels))]
+    outcomes += [OSError("no route"), gzip.compress(packed(images)), gzip.compress(packed(labels))]
     got = mnist("test")
     np.testing.assert_array_equal(got.images, images)
     files = [f"t10k-{kind}-ubyte.gz" for kind in ("images-idx3", "images-idx3", "labels-idx1")]
@@ -241,7 +242,40 @@ def test_the_second_mirror_serves_when_the_first_fails(digits, retrievals, tmp_p
     assert [url for url, _ in calls] == [mirror + file for mirror, file in zip(mirrors, files)]
 
 
-# --- Images
+# --- Fashion-MNIST, which is found and checked in the same way, and IDX files of any other origin
+
+
+def test_fashion_has_a_variable_and_hashes_of_its_own(tmp_path, monkeypatch, pixels):
+    monkeypatch.setenv("SDEKIT_FASHION", str(tmp_path))
+    monkeypatch.setenv("SDEKIT_MNIST", str(tmp_path / "elsewhere"))
+    labels = np.array([9, 2, 1, 1, 6], np.uint8)
+    for stem, array in (("t10k-images-idx3-ubyte", pixels), ("t10k-labels-idx1-ubyte", labels)):
+        (tmp_path / stem).write_bytes(packed(array))
+        monkeypatch.setitem(data.FASHION_MD5, stem, (hashlib.md5(packed(array)).hexdigest(), "0" * 32))
+    got = fashion_mnist("test")
+    assert got.name == "fashion" and [got.classes[k] for k in got.labels[:2]] == ["ankle boot", "pullover"]
+    assert idx(tmp_path, "test").classes == got.classes  # known by its hashes
+    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte has MD5"):
+        mnist("test", tmp_path)
+
+
+def test_the_two_published_sets_share_no_file():
+    hashes = [md5 for table in (data.MNIST_MD5, data.FASHION_MD5) for pair in table.values() for md5 in pair]
+    assert len(set(hashes)) == 16 and all(len(md5) == 32 for md5 in hashes)
+    assert data.MNIST_MD5.keys() == data.FASHION_MD5.keys()
+
+
+def test_idx_files_of_another_origin_are_named_by_their_folder(tmp_path, pixels, write):
+    write(packed(pixels), "train-images-idx3-ubyte")
+    write(packed(np.array([0, 2, 1, 2, 0], np.uint8)), "train-labels-idx1-ubyte")
+    got = idx(tmp_path)
+    assert got.name == tmp_path.name and got.classes == ("0", "1", "2") and got.labels.tolist() == [0, 2, 1, 2, 0]
+    np.testing.assert_array_equal(got.images, pixels)
+    with pytest.raises(FileNotFoundError, match=r"no t10k-images-idx3-ubyte and no t10k-labels-idx1-ubyte, nor a \.gz"):
+        idx(tmp_path, "test")
+
+
+# --- Images and Points
 
 
 def test_black_is_minus_one_and_white_is_one():
@@ -259,21 +293,50 @@ def test_colour_keeps_its_channels():
     assert Images(colour, np.zeros(2, int), ("x",), "x").tensor().shape == (2, 3, 8, 9)
 
 
-def test_a_subset_keeps_images_and_labels_together(pixels):
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 7), np.uint8)
+RECORDS = [(Images, PIXELS, (1, 6, 7)), (Images, PIXELS[:, None].repeat(3, axis=1), (3, 6, 7)),
+           (Points, PIXELS[:, 0, :2].astype(np.float32), (2,)), (Points, PIXELS.astype(np.float32), (6, 7))]
+
+
+@pytest.mark.parametrize("record, x, shape", RECORDS)
+def test_both_records_are_what_training_asks_for(record, x, shape):
     labels = np.array([3, 1, 4, 1, 5])
-    whole = Images(pixels, labels, tuple("012345"), "pi")
+    whole = record(x, labels, tuple("012345"), "pi")
+    assert isinstance(whole, Data) and whole.shape == shape and len(whole) == 5
+    assert whole.tensor().shape == (5, *shape) and whole.tensor().dtype == torch.float32
     cases = [(2, [0, 1]), ([4, 0], [4, 0]), (labels == 1, [1, 3]), ([], []), (np.int64(5), range(5))]
     for which, index in cases:
         part = whole.subset(which)
-        np.testing.assert_array_equal(part.images, pixels[list(index)])
+        assert type(part) is record and part.shape == shape
+        np.testing.assert_array_equal(part.tensor(), whole.tensor()[list(index)])
         np.testing.assert_array_equal(part.labels, labels[list(index)])
         assert part.classes == whole.classes and part.name == whole.name and len(part) == len(index)
 
 
 @pytest.mark.parametrize("n", [-1, 6])
-def test_a_subset_of_more_than_there_is_is_refused(pixels, n):
-    with pytest.raises(ValueError, match=f"first {n} images, but there are 5; ask for 0 to 5"):
-        Images(pixels, np.zeros(5, int), ("x",), "x").subset(n)
+@pytest.mark.parametrize("record, x, shape", RECORDS)
+def test_a_subset_of_more_than_there_is_is_refused(record, x, shape, n):
+    with pytest.raises(ValueError, match=f"first {n} (images|points), but there are 5; ask for 0 to 5"):
+        record(x, np.zeros(5, int), ("x",), "x").subset(n)
+
+
+def test_points_are_seen_as_they_are_and_copied():
+    x = np.float32([[1.5, -7.25], [0.0, 1e30]])
+    points = Points(x, np.array([0, 0]), ("x",), "x")
+    points.tensor().zero_()
+    np.testing.assert_array_equal(points.tensor(), x)
+
+
+@pytest.mark.parametrize("x, labels, message", [
+    (np.zeros((2, 2)), [0, 0], r"x is float64 of shape \(2, 2\); it must be float32"),
+    (np.zeros(2, np.float32), [0, 0], r"float32 of shape \(2,\); it must be .* x\[:, None\]"),
+    (np.float32([[0, 1], [2, np.nan], [np.inf, 0]]), [0, 0, 0], "2 of 3 points are not finite, the first at index 1"),
+    (np.zeros((2, 2), np.float32), [0], "2 points but 1 labels"),
+    (np.zeros((2, 2), np.float32), [0, 1], r"label 1 at index 1 is outside 0\.\.0"),
+])
+def test_points_that_do_not_fit_are_refused(x, labels, message):
+    with pytest.raises(ValueError, match=message):
+        Points(x, np.array(labels), ("x",), "x")
 
 
 @pytest.mark.parametrize(

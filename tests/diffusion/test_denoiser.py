@@ -46,8 +46,8 @@ def test_a_network_s_denoiser_depends_on_the_noise_level_alone(alpha, sigma, k):
     """To the rounding of u and c, which the network gets in float32; its own slope is at most 1 in each."""
     model, x = preconditioned(Net(smooth)), pictures()
     found, exact = model(k * x, k * alpha, k * sigma), model(x, alpha, sigma)
-    u, r = model.scaled(x, column(alpha, x), column(sigma, x))
-    scale = model.spread * sigma / float(r)
+    u, r = scaled(model, x, alpha, sigma)
+    scale = model.spread * sigma / r
     rounded = scale * 8 * EPS32 * (u.abs().max() + 7) + 64 * EPS * (1 + (x / alpha).abs().max())
     assert (found - exact).abs().max() <= rounded
 
@@ -156,12 +156,18 @@ def test_without_noise_there_is_no_view_of_it(view, sigma):
 # Loss
 
 
+def scaled(model, x, alpha, sigma):
+    """u = (x - alpha m) / r, and r, for one level."""
+    r = (alpha**2 * model.spread**2 + sigma**2) ** 0.5
+    return (x - alpha * model.center.to(x.dtype)) / r, r
+
+
 def target_of(model, x0, sigma, noise):
-    """What the loss compares F with: its gradient at F = 0 is -2 target / n."""
-    f = torch.zeros_like(x0, requires_grad=True)
-    with_f = df.Preconditioned(Net(lambda u, c, label: f), model.center, model.spread)
-    (gradient,) = torch.autograd.grad(with_f.loss(x0, sigma, noise, torch.zeros(len(x0)).long()), f)
-    return -gradient * x0.numel() / 2
+    """What F has to be for D = x_0: (r / (s sigma)) (x_0 - m - (s^2 / r^2)(x - m)), Karras et al. 2022, eq. 8."""
+    s, v = model.spread, column(sigma, x0).double()
+    centred, x = x0.double() - model.center.double(), x0.double() + v * noise - model.center.double()
+    r = (s**2 + v**2).sqrt()
+    return (r / (s * v) * (centred - s**2 / r**2 * x)).float()
 
 
 @given(st.lists(numbers(0.02, 40.0), min_size=5, max_size=5))
@@ -170,32 +176,21 @@ def test_the_network_that_meets_its_target_denoises_exactly(sigmas):
     model = preconditioned(Net(None))
     target = target_of(model, x0, sigma, noise)
     meets = df.Preconditioned(Net(lambda u, c, label: target), model.center, model.spread)
-    assert meets.loss(x0, sigma, noise, torch.zeros(5).long()) <= (4 * EPS32 * target.abs().max()) ** 2
     D = meets(x0 + column(sigma, x0) * noise, 1.0, sigma)
     # rounding of x, at most 40 * 5, passed on by D's skip, and of the target through s sigma / r <= s
     size = 1 + x0.abs().max() + 5 * model.spread + (target.abs() * model.spread).max()
     assert (D - x0).abs().max() <= 32 * EPS32 * size
 
 
-@given(st.lists(numbers(0.05, 20.0), min_size=5, max_size=5))
-def test_the_loss_is_the_weighted_error_of_the_denoiser(sigmas):
-    """mean of r^2/(s sigma)^2 |D - x_0|^2, Karras et al. 2022, with the same level and label to the network."""
-    x0, noise, sigma = pictures(dtype=torch.float32), pictures(seed=1, dtype=torch.float32), torch.tensor(sigmas)
-    model, label = preconditioned(Net(smooth)), torch.tensor([0, 1, 2, 3, 1])
-    s, v = model.spread, column(sigma, x0).double()
-    D = model((x0 + column(sigma, x0) * noise).double(), 1.0, sigma, label)
-    exact = ((v**2 + s**2) / (s * v) ** 2 * (D - x0) ** 2).mean().item()
-    assert model.loss(x0, sigma, noise, label).item() == pytest.approx(exact, rel=1e4 * EPS32)
-
-
-def test_the_loss_of_a_network_of_nought_is_1_on_gaussian_data_at_every_level():
-    """The target's variance is 1: x_0 = m + s z with z, eps standard normal; the variance of a square mean is 2/n."""
+def test_the_gaussian_s_error_is_that_of_a_network_of_nought():
+    """On data N(m, s^2 I) |D - x_0|^2 / d is gaussian_error(l); the variance of a mean of n squares is 2/n of it."""
     model, n = preconditioned(Net(lambda u, c, label: torch.zeros_like(u))), 2000
     x0 = model.center + model.spread * pictures(n, seed=5, dtype=torch.float32)
-    noise, label = pictures(n, seed=6, dtype=torch.float32), torch.zeros(n).long()
+    noise = pictures(n, seed=6, dtype=torch.float32)
     for sigma in (0.02, 0.6, 5.0, 40.0):
-        loss = model.loss(x0, torch.full((n,), sigma), noise, label).item()
-        assert abs(loss - 1) <= 4.5 * (2 / (64 * n)) ** 0.5 + 1e3 * EPS32
+        error = (model(x0 + sigma * noise, 1.0, sigma) - x0).square().mean()
+        known = model.gaussian_error(torch.tensor(sigma))
+        assert abs(float(error / known) - 1) <= 4.5 * (2 / (64 * n)) ** 0.5 + 1e3 * EPS32
 
 
 def test_the_target_has_no_part_along_what_the_network_sees():
@@ -205,18 +200,40 @@ def test_the_target_has_no_part_along_what_the_network_sees():
     noise = pictures(n, seed=6, dtype=torch.float32)
     for sigma in (0.1, 0.6, 5.0):
         s = torch.full((n,), sigma)
-        u, _ = model.scaled(x0 + sigma * noise, column(1.0, x0), column(s, x0))
+        u, _ = scaled(model, x0 + sigma * noise, 1.0, sigma)
         assert abs((u * target_of(model, x0, s, noise)).mean().item()) <= 4.5 * (1 / (64 * n)) ** 0.5
 
 
-def test_the_loss_passes_the_level_and_the_label_to_the_network():
+def test_the_level_and_the_label_reach_the_network():
     seen = []
     model = preconditioned(Net(lambda u, c, label: seen.append((c, label)) or u))
     sigma, label = torch.tensor([0.05, 1.0, 9.0, 1e-9, 1e9]), torch.tensor([0, 1, 2, 3, 0])
-    model.loss(pictures(dtype=torch.float32), sigma, pictures(dtype=torch.float32), label)
+    model(pictures(dtype=torch.float32), 1.0, sigma, label)
     c, passed = seen.pop()
     np.testing.assert_allclose(c, sigma.log().clamp(-7, 7) / 4, rtol=4 * EPS32)
     assert torch.equal(passed, label)
+
+
+def test_a_guess_is_seen_beside_the_noisy_picture():
+    """F's second input is (g - m) / s, g told x, alpha and sigma over r: the same at every scale."""
+    told = []
+
+    class Guess(torch.nn.Module):
+        def forward(self, x, alpha, sigma, label):
+            told.append((x, alpha, sigma, label))
+            return x / alpha.reshape(-1, 1, 1, 1)
+
+    seen, m, s = [], torch.full((1, 8, 8), 0.2), 0.6
+    model = df.Preconditioned(Net(lambda u, c, label: seen.append(u) or u[:, :1]), m, s, Guess())
+    x, sigma, label = pictures(dtype=torch.float32), torch.linspace(0.1, 3.0, 5), torch.tensor([0, 1, 2, 3, 0])
+    D = model(x, 0.5, sigma, label)
+    r = (0.25 * s**2 + sigma**2).sqrt()
+    torch.testing.assert_close(seen[0][:, :1], (x - 0.5 * m) / column(r, x))
+    torch.testing.assert_close(seen[0][:, 1:], (x / 0.5 - m) / s)
+    torch.testing.assert_close(told[0][1], 0.5 / r)
+    torch.testing.assert_close(told[0][2], sigma / r)
+    assert torch.equal(told[0][3], label)
+    torch.testing.assert_close(model(7 * x, 3.5, 7 * sigma, label), D)
 
 
 # Labels

@@ -297,6 +297,23 @@ def test_a_sample_is_its_seed_and_number(law):
     assert abs(float((z[:, 0] * law.sample(4000, seed=9)[:, 0]).mean())) < K * law.spread * 3 / 4000**0.5
 
 
+def test_samples_are_drawn_a_few_at_a_time(law, monkeypatch):
+    """With a level and a class for each; many are not all in memory twice, nor deaf to Ctrl-C."""
+    n = 21
+    levels = torch.linspace(0.1, 2.0, n, dtype=F), torch.linspace(3.0, 0.2, n, dtype=F)
+    asked = {"seed": 9, "first": 4, "condition": None if law.classes is None else torch.arange(n) % law.classes}
+    whole, drawn, draw = law.sample(n, *levels, **asked), [], type(law)._draw
+    monkeypatch.setattr("diffusion.exact.law.CHUNK", 14)
+    monkeypatch.setattr(type(law), "_draw", lambda law, u, z, c: drawn.append(len(u)) or draw(law, u, z, c))
+    torch.testing.assert_close(law.sample(n, *levels, **asked), whole, rtol=1e-13, atol=1e-13)
+    assert drawn == [4, 4, 4, 4, 4, 1]
+
+
+def test_samples_that_do_not_fit_are_refused_before_any_is_drawn():
+    with pytest.raises(MemoryError, match=r"of 1,000,000,000,000 samples of shape \(3,\) takes 22,351.7 GiB"):
+        LAWS["gaussian"].sample(10**12)
+
+
 def test_pictures_keep_their_shape():
     y = random(12, 1, 2, 3)
     data = Empirical(y, labels=torch.arange(12) % 2)
@@ -326,6 +343,9 @@ def test_every_process_asks_by_its_levels(law):
     (lambda: Gaussian(math.nan, 1.0), ValueError, "mean must be finite, but 1 of 1"),
     (lambda: Gaussian(0.0), TypeError, "give std, or in its place cov"),
     (lambda: Gaussian(torch.zeros(3), cov=torch.eye(2)), ValueError, r"cov is of 2 elements, but .* \(3,\)"),
+    (lambda: Gaussian(0.0, 1.0, shape=3), TypeError, r"shape is that of one sample, such as \(2,\) .*; got 3"),
+    (lambda: Gaussian(0.0, 1.0, shape=(2.5,)), TypeError, r"shape is that of one sample, .*; got \(2.5,\)"),
+    (lambda: Gaussian(0.0, 1.0, shape=(-1,)), ValueError, "shape must be at least 0"),
     (lambda: Gaussian(torch.zeros(3), 1.0, shape=(2,)), (ValueError, RuntimeError), "shape|sizes|broadcast"),
     (lambda: GaussianMixture(torch.zeros(2, 2)), TypeError, "give covariances"),
     (lambda: GaussianMixture(torch.zeros(2, 2), torch.eye(2)), ValueError, r"must be \(2, 2, 2\).*got \(2, 2\)"),

@@ -5,6 +5,7 @@ the class with its mean moved to m_y + w (m_y - m_none), exactly.
 """
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -136,3 +137,23 @@ def test_a_scale_that_is_not_finite_is_refused(scale):
 def test_an_interval_that_is_empty_is_refused(interval):
     with pytest.raises(ValueError, match=r"the interval of noise levels must be \(low, high\) with 0 <= low < high"):
         df.classifier_free(classes(), 1.0, interval)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: df.classifier_free(classes(), "1"), r"guidance must be a number, got '1' \(str\)"),
+    (lambda: df.classifier_free(classes(), 1.0, rescale="a"), "rescale must be a number"),
+    (lambda: df.classifier_guided(classes(), mixture().log_posterior, 3, scale=None), "guidance must be a number"),
+])
+def test_what_is_no_number_is_refused_by_its_name(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda data: df.classifier_free(data, 1.5, (0.1, 9.0), rescale=0.5),
+                                  lambda data: df.classifier_guided(data, data.log_posterior, 3, scale=2.0)])
+def test_a_guided_denoiser_is_the_same_from_a_pickle(make):
+    guided = make(mixture())
+    again, x = pickle.loads(pickle.dumps(guided)), torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
+    assert repr(again) == repr(guided) and again.classes == 3
+    assert torch.equal(again(x, 0.6, 0.8, 1), guided(x, 0.6, 0.8, 1))
+    assert not torch.equal(again(x, 0.6, 0.8, 1), mixture()(x, 0.6, 0.8, 1))

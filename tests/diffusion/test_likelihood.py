@@ -5,11 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
 from scipy.stats import t as student
 
 import diffusion as df
 import sdekit as sk
-from diffusion.likelihood import log_likelihood
+from diffusion.bytes import COUNT, WIDTH, dequantised, levels, of
+from diffusion.likelihood import log_likelihood, mean_interval
 from diffusion.problems import mixture
 from tests.conftest import K, assert_near
 
@@ -176,6 +180,51 @@ def test_draws_within_a_grey_level_bound_its_probability():
     assert_near(found.bits_per_dim.mean(), float(bits.mean()),
                 float(found.stderr_draws.square().mean()) ** 0.5 / 300**0.5 / (3 * math.log(2)), 0.05)
     assert found.bits_per_dim.mean() > bits.mean()
+
+
+@given(b=st.integers(0, 255), u=st.floats(1e-9, 1 - 1e-9))
+def test_the_cells_of_bytes_lie_side_by_side(b, u):
+    x = dequantised(levels()[[b]], torch.tensor([u], dtype=torch.float64))
+    assert float(x) == pytest.approx((b + u - 0.5) / 127.5 - 1, abs=1e-12)
+    lower, upper = (dequantised(levels()[[b]], torch.tensor([end], dtype=torch.float64)) for end in (0.0, 1.0))
+    assert lower < x < upper
+    after = -1 - 1 / 255 + 2 * (b + 1) * (1 + 1 / 255) / COUNT  # the 256 cells fill the range alike
+    assert float(upper) == pytest.approx(after, abs=1e-12) and float(upper - lower) == pytest.approx(WIDTH)
+
+
+def test_a_byte_s_probability_is_the_mean_density_of_its_noise():
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    u = torch.from_numpy((nodes + 1) / 2)
+    for b in (0, 77, 255):
+        x = levels()[b].expand(8)
+        mean = float(weights / 2 @ norm.pdf(dequantised(x, u).numpy(), 0.1, 0.3)) * WIDTH
+        edges = levels()[b].numpy() + np.array([-1, 1]) / 255
+        assert mean == pytest.approx(np.diff(norm.cdf(edges, 0.1, 0.3)).item(), rel=1e-12)
+        assert of(levels()[[b]]) == b
+
+
+def test_it_takes_the_mean_of_its_draws_of_that_noise():
+    data, grid = df.exact.Gaussian(0.1, 0.3, shape=(4,)), df.grid.log_snr(df.VP(), 16, (1e-5, 1.0))
+    level, n = grid.levels[-1], 400
+    found = log_likelihood(data, levels()[[0, 77, 200, 255]].expand(n, 4), grid=grid, prior=data.log_prob,
+                           dequantise=2, seed=3)
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    u, v = torch.from_numpy((nodes + 1) / 2), level.alpha**2 * 0.09 + level.sigma**2
+    cells = [dequantised(levels()[b].expand(8), u).numpy() for b in (0, 77, 200, 255)]
+    exact = sum(float(weights / 2 @ norm.logpdf(cell, level.alpha * 0.1, v**0.5)) for cell in cells)
+    assert_near(found.nats.mean(), exact, float(found.nats.std()) / n**0.5, 1e-4)
+    bits = -exact / (4 * math.log(2)) + math.log2(127.5)
+    low, high = found.interval
+    assert_near((low + high) / 2, bits, (high - low) / 2 / 1.96, 1e-4)
+
+
+def test_the_interval_of_a_mean_covers_at_its_rate():
+    random = np.random.default_rng(0)
+    for law in (random.normal, random.exponential):
+        spans = np.array([mean_interval(torch.from_numpy(law(size=200))) for _ in range(1000)])
+        middle = 0.0 if law == random.normal else 1.0
+        inside = ((spans[:, 0] < middle) & (middle < spans[:, 1])).mean()
+        assert_near(inside, 0.95, (0.95 * 0.05 / 1000) ** 0.5, 0.01)  # by Student's t and by skewness
 
 
 def test_bits_per_dim_of_a_known_density():

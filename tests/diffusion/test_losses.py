@@ -1,104 +1,258 @@
-"""What training minimises, at its known value for the best denoiser there is, and over which noise levels."""
+"""What training minimises: the published objectives in their own parametrisations, their levels, their exact values."""
+
+import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from scipy.special import ndtr
 
 import diffusion as df
-from diffusion.losses import LOSSES
-from tests.conftest import K
+from diffusion.denoiser import column
+from diffusion.losses import LOSSES, MOST, Denoising, Eps, Karras, LogNormal, LogUniform, MinSNR, Times, V, Velocity
+from tests.conftest import EPS, K
 from tests.diffusion.conftest import Net
+
+EPS32 = torch.finfo(torch.float32).eps
+SHARES = torch.linspace(0.003, 0.997, 41, dtype=torch.float64)
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-class Seen:
-    """Stands where a model stands and keeps what the loss hands it."""
+class Model:
+    """A denoiser that keeps what it was asked; by default a function of x/alpha, sigma/alpha and the label, no more."""
 
-    def loss(self, x0, sigma, noise, label):
-        self.x0, self.sigma, self.noise, self.label = x0, sigma, noise, label
-        return torch.zeros(())
+    def __init__(self, spread=0.6, denoiser=None):
+        self.spread, self.denoiser = spread, denoiser or self.waves
+
+    @staticmethod
+    def waves(x, alpha, sigma, label):
+        z, l = x / column(alpha, x), column(sigma, x) / column(alpha, x)
+        return (1.3 * z).sin() / (1 + l) + 0.2 * column(label, z) * z.flip(-1).cos()
+
+    def __call__(self, x, alpha, sigma, label):
+        self.x, self.alpha, self.level, self.label = x, alpha, sigma, label
+        return self.denoiser(x, torch.as_tensor(alpha).to(x), sigma.to(x), label)
+
+    def gaussian_error(self, level):
+        return (level * self.spread) ** 2 / (level**2 + self.spread**2)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64])
+def batch(n=64, seed=5):
+    return torch.randn(n, 2, 3, 3, generator=generator(seed), dtype=torch.float64), torch.arange(n) % 3
+
+
+# The published objectives
+
+
+def eps_objective(D, x0, eps, l, label):
+    """|eps - eps_theta(x_t)|^2 at x_t = alpha x_0 + sigma eps, alpha^2 + sigma^2 = 1 (Ho et al. 2020, algorithm 1)."""
+    alpha, sigma = 1 / (1 + l**2).sqrt(), l / (1 + l**2).sqrt()
+    x = column(alpha, x0) * x0 + column(sigma, x0) * eps
+    guess = (x - column(alpha, x0) * D(x, alpha, sigma, label)) / column(sigma, x0)
+    return (eps - guess).square().mean((1, 2, 3))
+
+
+def v_objective(D, x0, eps, l, label):
+    """|v - v_theta|^2, v = alpha eps - sigma x_0 = (alpha x_t - x_0)/sigma (Salimans & Ho 2022, appendix D)."""
+    alpha, sigma = 1 / (1 + l**2).sqrt(), l / (1 + l**2).sqrt()
+    a, s = column(alpha, x0), column(sigma, x0)
+    x = a * x0 + s * eps
+    return (a * eps - s * x0 - (a * x - D(x, alpha, sigma, label)) / s).square().mean((1, 2, 3))
+
+
+def min_snr_objective(D, x0, eps, l, label):
+    """min(SNR, 5)/SNR |eps - eps_theta|^2, SNR = alpha^2/sigma^2 (Hang et al. 2023, section 3.4)."""
+    snr = (1 / (1 + l**2)) / (l**2 / (1 + l**2))
+    return snr.clamp(max=5.0) / snr * eps_objective(D, x0, eps, l, label)
+
+
+def flow_objective(D, x0, eps, l, label):
+    """|u - u_theta|^2 at x_t = (1 - t) x_0 + t eps, u = dx_t/dt = eps - x_0, u_theta = (x_t - D)/t."""
+    t = l / (1 + l)
+    x = column(1 - t, x0) * x0 + column(t, x0) * eps
+    return (eps - x0 - (x - D(x, 1 - t, t, label)) / column(t, x0)).square().mean((1, 2, 3))
+
+
+def edm_objective(D, x0, eps, l, label, s=0.6):
+    """|F - (x_0 - c_skip x)/c_out|^2 with D = c_skip x + c_out F (Karras et al. 2022, eq. 8 and table 1)."""
+    x = x0 + column(l, x0) * eps
+    skip, out = column(s**2 / (l**2 + s**2), x0), column(l * s / (l**2 + s**2).sqrt(), x0)
+    F = (D(x, torch.ones_like(l), l, label) - skip * x) / out
+    return (F - (x0 - skip * x) / out).square().mean((1, 2, 3))
+
+
+OBJECTIVES = {"edm": edm_objective, "ddpm": eps_objective, "v": v_objective, "min_snr": min_snr_objective,
+              "flow": flow_objective}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_loss_is_its_published_objective_in_its_own_parametrisation(name):
+    """For a denoiser that is far from the best, picture by picture. The weights are in float32; what is told from x
+    loses a factor 1 + 1/l in rounding, twice: the noise read off x, and the other parametrisation."""
+    assert OBJECTIVES.keys() == LOSSES.keys()
+    (x0, label), model = batch(), Model()
+    for seed in range(3):
+        terms = LOSSES[name]()(model, x0, label, generator(seed))
+        l = terms.level.double()
+        eps = (model.x - x0) / column(l, x0)
+        exact = OBJECTIVES[name](model.waves, x0, eps, l, label)
+        rounded = 1e3 * EPS * (1 + 1 / l) ** 2 * (1 + exact.sqrt()) ** 2 + 8 * EPS32 * exact
+        assert ((terms.value - exact).abs() <= rounded).all()
+        error = (model.waves(model.x, torch.ones_like(l), l, label) - x0).square().mean((1, 2, 3))
+        torch.testing.assert_close(terms.error, error, rtol=1e-12, atol=0)
+
+
+def test_the_table_of_the_module_is_what_the_losses_are():
+    """Each weight as the module's docstring has it, at levels on both sides of all that changes."""
+    l = torch.logspace(-3, 3, 61, dtype=torch.float64)
+    gaussian = Model().gaussian_error(l)
+    table = {Karras(): 1 / gaussian, Eps(): 1 / l**2, V(): 1 + 1 / l**2, MinSNR(5.0): (1 / l**2).clamp(max=5),
+             MinSNR(1.0): (1 / l**2).clamp(max=1), Velocity(): (1 + 1 / l) ** 2}
+    for weight, exact in table.items():
+        torch.testing.assert_close(weight(l, gaussian), exact, rtol=1e-13, atol=0)
+    assert {name: type(loss().weight) for name, loss in LOSSES.items()} == {
+        "edm": Karras, "ddpm": Eps, "v": V, "min_snr": MinSNR, "flow": Velocity}
+    assert df.losses.min_snr(2.0).weight.most == 2.0
+
+
+# How often each level is visited
+
+
+@pytest.mark.parametrize("levels, law", [
+    (LogNormal(0.3, 1.4), scipy.stats.lognorm(1.4, scale=math.exp(0.3))),
+    (LogNormal(-1.2, 1.2), scipy.stats.lognorm(1.2, scale=math.exp(-1.2))),
+    (LogUniform(0.02, 40.0), scipy.stats.loguniform(0.02, 40.0))])
+def test_levels_are_the_quantiles_of_their_law(levels, law):
+    np.testing.assert_allclose(levels(SHARES), law.ppf(SHARES), rtol=1e-12)
+
+
+def test_the_flow_s_logit_normal_times_are_log_normal_levels():
+    """t = 1/(1 + exp(-z)), z ~ N(m, s^2) (Esser et al. 2024, eq. 19): l = t/(1 - t) = exp(z)."""
+    t = 1 / (1 + np.exp(-scipy.stats.norm(-0.5, 1.1).ppf(SHARES)))
+    np.testing.assert_allclose(LogNormal(-0.5, 1.1)(SHARES), t / (1 - t), rtol=1e-12)
+
+
+@pytest.mark.parametrize("process", [df.RectifiedFlow(), df.Cosine(), df.VP(), df.EDM()], ids=repr)
+def test_times_of_a_process_are_uniform_on_its_span(process):
+    """At the level below which a share u lies the process is at that share of its span."""
+    low, high = process.span
+    times = [process.time(l) for l in Times(process)(SHARES).tolist()]
+    np.testing.assert_allclose(times, low + (high - low) * SHARES.numpy(), rtol=1e-7)
+
+
+def test_times_of_a_walk_are_its_whole_times_each_as_often():
+    process = df.Discrete(df.linear_betas(50))
+    n = 7
+    levels = Times(process)((torch.arange(50 * n, dtype=torch.float64) + 0.5) / (50 * n)).numpy()
+    kept = np.cumprod(1 - df.linear_betas(50))
+    np.testing.assert_allclose(levels, np.repeat(np.sqrt(1 / kept - 1), n), rtol=1e-9)
+
+
+def test_ddpm_and_min_snr_have_ho_s_thousand_betas():
+    kept = np.cumprod(1 - df.linear_betas())
+    for loss in (df.losses.ddpm(), df.losses.min_snr()):
+        ends = loss.levels(torch.tensor([1e-7, 1 - 1e-7]))
+        np.testing.assert_allclose(ends, np.sqrt(1 / kept[[0, -1]] - 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64])
 @pytest.mark.parametrize("mean, deviation", [(0.3, 1.4), (-1.2, 1.2)])
-def test_edm_draws_one_noise_level_in_each_stratum(batch, mean, deviation):
-    seen = Seen()
+def test_one_noise_level_is_drawn_in_each_stratum(n, mean, deviation):
+    """To the rounding of u in float32 at the edges, where a level may fall to the neighbour: none of these does."""
     for seed in range(5):
-        df.losses.edm(mean, deviation)(seen, torch.zeros(batch, 1, 2, 2), torch.zeros(batch), generator(seed))
-        u = ndtr((seen.sigma.double().log().numpy() - mean) / deviation)
-        assert sorted(np.floor(u * batch).astype(int)) == list(range(batch))
+        terms = df.losses.edm(mean, deviation)(Model(), torch.zeros(n, 1, 2, 2), torch.zeros(n), generator(seed))
+        u = ndtr((terms.level.double().log().numpy() - mean) / deviation)
+        assert sorted(np.floor(u * n).astype(int)) == list(range(n))
 
 
-def test_edm_puts_its_noise_levels_in_no_order():
+def test_within_a_stratum_levels_are_uniform():
+    """One stratum, the whole law: 4000 draws."""
+    x0 = torch.zeros(1, 1, 1, 1)
+    found = [float(df.losses.edm()(Model(), x0, torch.zeros(1), generator(seed)).level) for seed in range(4000)]
+    assert scipy.stats.kstest(found, scipy.stats.lognorm(1.4, scale=math.exp(0.3)).cdf).pvalue > 7e-6
+
+
+def test_levels_come_in_no_order():
     """Which picture gets which level is a permutation at random: uncorrelated with the place."""
-    seen, place = Seen(), np.arange(64) - 31.5
-    found = []
+    place, found = np.arange(64) - 31.5, []
     for seed in range(100):
-        df.losses.edm()(seen, torch.zeros(64, 1, 1, 1), torch.zeros(64), generator(seed))
-        found.append(np.corrcoef(place, seen.sigma.log())[0, 1])
+        level = df.losses.edm()(Model(), torch.zeros(64, 1, 1, 1), torch.zeros(64), generator(seed)).level
+        found.append(np.corrcoef(place, level.log())[0, 1])
     assert abs(np.mean(found)) <= K * (1 / 63 / 100) ** 0.5
 
 
-def test_edm_s_noise_is_standard_normal_and_not_the_levels_own():
-    seen, x0, label = Seen(), torch.rand(200, 1, 8, 8), torch.arange(200)
-    df.losses.edm()(seen, x0, label, generator())
-    z = seen.noise.double()
-    assert z.shape == x0.shape and torch.equal(seen.x0, x0) and torch.equal(seen.label, label)
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_noise_is_standard_normal_and_not_the_levels_own(name):
+    model, (x0, label) = Model(), batch(400)
+    level = LOSSES[name]()(model, x0, label, generator()).level.double()
+    z = (model.x - x0) / column(level, x0)
+    assert model.alpha == 1.0 and torch.equal(model.label, label) and torch.equal(model.level.double(), level)
     assert abs(z.mean()) <= K * z.numel() ** -0.5 and abs(z.var() - 1) <= K * (2 / z.numel()) ** 0.5
-    level = seen.sigma.log().double()
-    assert abs(np.corrcoef(z.mean((1, 2, 3)), level)[0, 1]) <= K * 199**-0.5
+    assert abs(np.corrcoef(z.mean((1, 2, 3)), level.log())[0, 1]) <= K * 399**-0.5
 
 
-def test_the_best_denoiser_s_ddpm_loss_is_the_noise_it_cannot_know():
-    """On data N(m, s^2): E|eps - E[eps | x]|^2 = alpha^2 s^2 / (alpha^2 s^2 + sigma^2), averaged over t = 1 ... T."""
-    n, size, s = 4000, 16, 0.5
-    random, betas = generator(1), df.linear_betas(100, 1e-3, 0.1)
-    x0 = 0.7 + s * torch.randn(n, 1, 4, 4, generator=random, dtype=torch.float64)
-    kept = np.cumprod(1 - betas)
-    unknown = kept * s**2 / (kept * s**2 + 1 - kept)
-    found = df.losses.ddpm(betas)(df.exact.Gaussian(0.7, s), x0, None, random).item()
-    # |eps - E eps|^2 of a picture of 16 pixels at level t: mean v_t, variance 2 v_t^2 / 16
-    variance = (2 * unknown**2 / size).mean() + unknown.var()
-    assert abs(found - unknown.mean()) <= K * (variance / n) ** 0.5
-    for wrong in (df.exact.Gaussian(0.4, s), df.exact.Gaussian(0.7, 2 * s)):
-        assert df.losses.ddpm(betas)(wrong, x0, None, generator(2)).item() > found + K * (variance / n) ** 0.5
+def test_levels_without_bound_are_cut():
+    """The cosine process has no data left at t = 1."""
+    level = Denoising(Times(df.Cosine()), V())(Model(), torch.zeros(4096, 1), torch.zeros(4096), generator()).level
+    assert level.max() <= MOST and level.isfinite().all()
 
 
-def test_ddpm_s_betas_are_ho_s_by_default():
-    seen = []
-
-    def denoiser(x, alpha, sigma, condition=None):
-        seen.append((alpha, sigma))
-        return torch.zeros_like(x)
-
-    x0 = torch.zeros(20_000, 1, 1, 1, dtype=torch.float64)
-    df.losses.ddpm()(denoiser, x0, None, generator())
-    (alpha, sigma), kept = seen[0], np.cumprod(1 - df.linear_betas())
-    t = np.abs(alpha.numpy()[:, None] ** 2 - kept[None]).argmin(1)
-    np.testing.assert_allclose(alpha**2, kept[t], rtol=1e-12)
-    np.testing.assert_allclose(sigma**2, 1 - kept[t], rtol=1e-9)
-    assert t.min() < 5 and t.max() > 994  # 1 - (1 - 5/1000)^20000 is 1
-    assert abs(t.mean() - 499.5) <= K * (1000**2 / 12 / len(t)) ** 0.5
+# Its value
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_loss_depends_on_its_generator_alone(loss):
-    model = df.Preconditioned(Net(lambda u, c, label: u.sin()), torch.zeros(1, 4, 4), 0.5)
-    x0, label = torch.rand(6, 1, 4, 4), torch.zeros(6).long()
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_best_denoiser_s_loss_is_what_cannot_be_known(name):
+    """On data N(m, s^2) it is E w(l) (l s)^2/(l^2 + s^2) over the levels; |D - x_0|^2 of 18 elements has the variance
+    2/18 of its mean squared, and one level in each stratum can only lessen the levels' own."""
+    n, d, s = 4000, 18, 0.5
+    x0 = 0.7 + s * batch(n, seed=1)[0]
+    loss, model = LOSSES[name](), Model(s, denoiser=lambda *asked: df.exact.Gaussian(0.7, s)(*asked[:3]))
+    l = loss.levels((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000).clamp(max=MOST)
+    gaussian = model.gaussian_error(l)
+    unknown = loss.weight(l, gaussian) * gaussian
+    found = float(loss(model, x0, torch.zeros(n), generator(1)).value.mean())
+    stderr = float(((2 / d * unknown.square()).mean() + unknown.var()) / n) ** 0.5
+    assert abs(found - unknown.mean()) <= K * stderr
+    for mean, std in ((0.4, s), (0.7, 2 * s)):
+        worse = Model(s, denoiser=lambda *asked, mean=mean, std=std: df.exact.Gaussian(mean, std)(*asked[:3]))
+        assert float(loss(worse, x0, torch.zeros(n), generator(1)).value.mean()) > found + K * stderr
+
+
+def test_edm_counts_one_for_nothing_learned_at_every_level():
+    """F = 0 on data N(m, s^2 I): the weighted error is 1 on average, at low and at high levels alike."""
+    x0 = 0.7 + 0.5 * batch(4000, seed=2)[0].float()
+    net = Net(lambda u, c, label: torch.zeros_like(u))
+    model = df.Preconditioned(net, torch.full((2, 3, 3), 0.7), 0.5)
+    terms = df.losses.edm()(model, x0, torch.zeros(4000).long(), generator())
+    order = terms.level.argsort()
+    for part in terms.value[order].chunk(4):
+        assert abs(part.mean() - 1) <= K * (2 / 18 / 1000) ** 0.5
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_depends_on_its_generator_alone(name):
+    x0, label = batch(6)
     state = torch.random.get_rng_state()
-    one, same, other = (LOSSES[loss]()(model, x0, label, generator(seed)).item() for seed in (3, 3, 4))
-    assert one == same != other
+    one, same, other = (LOSSES[name]()(Model(), x0, label, generator(seed)).value for seed in (3, 3, 4))
+    assert torch.equal(one, same) and not (one == other).any()
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_loss_has_a_gradient_and_hands_on_the_label(loss):
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_a_gradient_and_hands_on_the_label(name):
     weight = torch.zeros(4, requires_grad=True)
-    net = Net(lambda u, c, label: weight[label].reshape(-1, 1, 1, 1) * u)
-    model = df.Preconditioned(net, torch.zeros(1, 4, 4), 0.5)
-    LOSSES[loss]()(model, torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 3, 3, 0, 1]), generator()).backward()
-    assert (weight.grad[[0, 1, 3]] != 0).all() and weight.grad[2] == 0
+    model = Model(denoiser=lambda x, alpha, sigma, label: column(weight[label], x).float() * x)
+    x0, label = batch(6)[0].float(), torch.tensor([0, 1, 3, 3, 0, 1])
+    terms = LOSSES[name]()(model, x0, label, generator())
+    terms.value.mean().backward()
+    assert (weight.grad[[0, 1, 3]] != 0).all() and weight.grad[2] == 0 and not terms.error.requires_grad
+
+
+@pytest.mark.parametrize("low, high", [(0.0, 1.0), (2.0, 1.0), (1.0, 1.0), (math.nan, 1.0)])
+def test_levels_that_are_no_interval_are_refused(low, high):
+    with pytest.raises(ValueError, match="noise levels run from low to high"):
+        LogUniform(low, high)

@@ -1,4 +1,7 @@
-"""Mosaics: every picture in its place, its pixels as they are, one white pixel around each."""
+"""Mosaics: every picture in its place, its pixels as they are, one white pixel around each. Strips and snapshots are
+mosaics of what a run went through; a training's two panels hold the numbers of its lines."""
+
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,6 +9,8 @@ import pytest
 import torch
 
 import diffusion as df
+from diffusion.exact import Gaussian
+from diffusion.snapshots import Snapshot
 
 
 def shown(ax):
@@ -103,3 +108,112 @@ def test_no_picture_is_refused():
 def test_it_can_be_written_to_a_file(tmp_path):
     df.plot.grid(pictures(4), titles=["a", "b"], rows=["c", "d"]).figure.savefig(tmp_path / "x.png")
     assert plt.imread(tmp_path / "x.png").std() > 0
+
+
+def cells(ax, side):
+    """(down, columns, side, side) of a mosaic of square grey pictures, in [-1, 1]."""
+    mosaic = 2 * shown(ax) - 1
+    down, columns = (length // (side + 2) for length in mosaic.shape)
+    return mosaic.reshape(down, side + 2, columns, side + 2).transpose(0, 2, 1, 3)[:, :, 1:-1, 1:-1]
+
+
+HOW = {"shape": (1, 4, 4), "steps": 7, "seed": 3, "method": df.ancestral}
+
+
+@pytest.mark.parametrize("process", [df.EDM(), df.VP(), df.RectifiedFlow()])
+@pytest.mark.parametrize("sample", [0, 2])
+def test_a_strip_shows_state_noise_estimate_and_the_next_state(process, sample):
+    """At n: x_n / r_n, eps_n / 2, D(x_n), x_(n+1) / r_(n+1), cut to [-1, 1]; after the last the estimate itself."""
+    model = Gaussian(0.2, 0.5)
+    found = list(df.steps(model, 3, process=process, **HOW))
+    ax = df.plot.strip(found, at=[0, 4, -1], sample=sample)
+    mosaic = cells(ax, 4)
+    for column, n in enumerate((0, 4, 7)):
+        at, r = found[n], lambda m: (m.level.alpha**2 + m.level.sigma**2) ** 0.5
+        after = found[n + 1].x / r(found[n + 1]) if n < 7 else at.x0
+        for row, x in enumerate((at.x / r(at), at.eps / 2, at.x0, after)):
+            np.testing.assert_allclose(mosaic[row, column], x[sample, 0].clamp(-1, 1), atol=1e-6)
+    assert [label.get_text().split("\n")[0] for label in ax.get_xticklabels()] == [
+        "step 1 of 8", "step 5 of 8", "step 8 of 8"]
+
+
+def test_a_strip_is_the_same_of_moments_and_of_kept_samples_by_default_first_middle_and_last():
+    model = Gaussian(0.2, 0.5)
+    kept = df.sample(model, 2, keep=True, dtype=torch.float64, **HOW)
+    one, other = df.plot.strip(kept), df.plot.strip(df.steps(model, 2, **HOW), at=(0, 3, 7))
+    np.testing.assert_allclose(shown(one), shown(other))
+    np.testing.assert_allclose(cells(one, 4)[3, 2], kept.samples[0, 0].clamp(-1, 1))
+    assert one.get_xticklabels()[1].get_text() == other.get_xticklabels()[1].get_text()
+
+
+@pytest.mark.parametrize("at", [[], [8], [-9], [0, 99]])
+def test_a_strip_of_steps_that_are_not_there_is_refused(at):
+    with pytest.raises(ValueError, match="at names steps from 0 to 7"):
+        df.plot.strip(df.steps(Gaussian(0.0, 1.0), 1, **HOW), at=at)
+
+
+def test_samples_without_a_trajectory_make_no_strip():
+    with pytest.raises(ValueError, match="keep=True"):
+        df.plot.strip(df.sample(Gaussian(0.0, 1.0), 1, **HOW))
+    with pytest.raises(ValueError, match="no moment"):
+        df.plot.strip([])
+
+
+def test_snapshots_are_a_row_a_moment():
+    shots = [Snapshot(100, 1.0, pictures(3, 1, 4, 4)), Snapshot(2000, 9.0, -pictures(3, 1, 4, 4))]
+    ax = df.plot.snapshots(shots)
+    np.testing.assert_allclose(cells(ax, 4).reshape(6, 1, 4, 4), torch.cat([shot.samples for shot in shots]), atol=1e-6)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["100 steps", "2,000 steps"]
+    with pytest.raises(ValueError, match="no snapshot"):
+        df.plot.snapshots(df.Snapshots(3))
+
+
+def lines(n, levels=True):
+    """Of a training's metrics.jsonl, the error at each level a multiple of the step."""
+    found = []
+    for k in range(1, n + 1):
+        step = 20 * k
+        line = {"step": step, "loss": 1 / k}
+        found.append(line | {"levels": [[0.1, 2 / step, 0.3], [3.0, 4 / step, 0.5]]} if levels else line)
+    return found
+
+
+def test_a_training_shows_its_losses_and_its_errors_beside_the_gaussians(tmp_path):
+    told = lines(60)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    for run in (tmp_path, str(tmp_path), tmp_path / "metrics.jsonl", told):
+        left, right = df.plot.training(run)
+        raw, mean = (line.get_xydata() for line in left.lines)
+        np.testing.assert_allclose(raw, [[line["step"], line["loss"]] for line in told])
+        np.testing.assert_allclose(mean, [[told[k]["step"], (told[k - 1]["loss"] + told[k]["loss"]) / 2]
+                                          for k in range(1, 60)])
+        curves = {line.get_label(): line.get_xydata() for line in right.lines}
+        for step in (120, 400, 1200):
+            np.testing.assert_allclose(curves[f"after {step:,} steps"], [[0.1, 2 / step], [3.0, 4 / step]])
+        np.testing.assert_allclose(curves["Gaussian, closed form"], [[0.1, 0.3], [3.0, 0.5]])
+        assert len(curves) == 4
+        plt.close("all")
+
+
+def test_a_training_of_one_line_or_without_levels_is_shown_too():
+    left, right = df.plot.training(lines(1))
+    assert len(left.lines) == 2 and len(right.lines) == 2
+    _, right = df.plot.training(lines(9, levels=False))
+    assert not right.lines
+
+
+def test_a_folder_without_lines_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no line of a training"):
+        df.plot.training(tmp_path)
+    with pytest.raises(ValueError, match="no line of a training"):
+        df.plot.training([])
+
+
+def test_a_training_is_drawn_as_its_journal_tells_it(tiny, tmp_path):
+    options = df.Options(batch=16, warm_up=3)
+    network = df.MLPConfig((1, 8, 8), classes=3, width=8, blocks=1)
+    *_, last = df.train(tiny, steps=40, network=network, options=options, out=tmp_path)
+    left, right = df.plot.training(tmp_path)
+    assert left.lines[0].get_xdata().tolist() == [20, 40]
+    np.testing.assert_allclose(right.lines[-1].get_ydata(), [row.gaussian for row in last.levels.rows()], rtol=1e-3)
+    np.testing.assert_allclose(right.lines[-2].get_ydata(), [row.error for row in last.levels.rows()], rtol=1e-3)

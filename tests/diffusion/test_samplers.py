@@ -7,6 +7,7 @@ claim. Tables of all samplers and processes: `make orders`.
 """
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -568,3 +569,35 @@ def test_a_claim_is_that_of_the_start_and_one(start, claim):
 def test_what_makes_no_sampler_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: df.ddim("a"), r"eta must be a number, got 'a' \(str\)"), (lambda: df.ddim(None), "eta must be a number"),
+    (lambda: df.ddim(True), "eta must be a number"), (lambda: df.ddim([0.5]), "eta must be a number"),
+    (lambda: df.churned("0.1"), "gamma must be a number, got '0.1'"),
+    (lambda: df.churned(scale=None), "scale must be a number"),
+    (lambda: df.churned(interval=("0", 1)), "low must be a number, got '0'"),
+    (lambda: df.predictor_corrector(ratio="a"), "ratio must be a number, got 'a'"),
+    (lambda: df.reverse_sde(lam="1"), "lam must be a number, got '1'"),
+    (lambda: df.flow_ode(rtol="1e-3"), "rtol must be a number, got '1e-3'"),
+    (lambda: df.reverse_sde(atol=[1]), r"atol must be a number, got \[1\]"),
+])
+def test_what_is_no_number_is_refused_by_its_name(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("interval", [3, (1.0,), (0.1, 1.0, 2.0), (2.0, 1.0), (-1.0, 1.0), None])
+def test_what_is_no_interval_is_refused(interval):
+    with pytest.raises(ValueError, match=r"must be \(low, high\) with 0 <= low < high"):
+        df.churned(interval=interval)
+
+
+@pytest.mark.parametrize("method", [*EVERY, df.flow_ode(rtol=1e-4)], ids=repr)
+def test_a_sampler_is_the_same_from_a_pickle(method):
+    again = pickle.loads(pickle.dumps(method))
+    assert (repr(again), again.order, again.evaluations, again.stochastic) == (
+        repr(method), method.order, method.evaluations, method.stochastic)
+    grid = timed(df.VP(), 2)
+    x = start(grid, 3)
+    assert torch.equal(states(again, MIXTURE, grid, x), states(method, MIXTURE, grid, x))

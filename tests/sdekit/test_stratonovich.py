@@ -12,7 +12,6 @@ from tests.sdekit.test_milstein import (
     B2,
     A,
     assert_counts,
-    assert_same_compiled,
     assert_strong_order,
     assert_weak_order_1,
     form,
@@ -20,7 +19,6 @@ from tests.sdekit.test_milstein import (
     march,
     non_commutative_order,
     order,
-    turn,
 )
 
 METHODS = [euler_heun, heun_stratonovich, midpoint, reversible_heun]
@@ -157,11 +155,6 @@ def _there_and_back(sde, x0, steps, t, paths=20):
 def test_reversible_heun_goes_back_the_way_it_came(sde, x0, steps, t):
     there, back = _there_and_back(sde, x0, steps, t)
     assert np.abs(there - back).max() <= rounding(steps, 1.0)
-
-
-@each_method
-def test_compiled_it_gives_the_same_numbers(method):
-    assert_same_compiled(method, turn, (0.5, -0.2), "general")
 
 
 def test_methods_are_called_by_their_names():

@@ -1,0 +1,89 @@
+"""What training, grading and plots ask of a data set, and all that they ask: the protocol `Data`.
+
+    len(data) = n       data.shape = the shape of one sample       data.tensor() = x, float32 (n, *shape)
+    data.labels = y, integers (n,), y_i in {0, ..., K - 1}         data.classes = the K names
+
+Data without classes of their own have K = 1: one name, every label 0.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+SPLITS = ("train", "test")
+
+
+@runtime_checkable
+class Data(Protocol):
+    """Samples with a class each; `Images` and `Points` are such, and a record of your own may be.
+
+    >>> from diffusion.data import moons
+    >>> isinstance(moons(10), Data)
+    True
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the data, for tables and checkpoints."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What label k is called."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Integers in 0, ..., len(classes) - 1, (n,)."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample: (channels, height, width) of a picture, (2,) of a point in the plane."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def tensor(self) -> torch.Tensor:
+        """float32, (n, *shape); of pictures in [-1, 1]."""
+        ...
+
+    def subset(self, which: int | ArrayLike) -> Self:
+        """The first `which` samples if that is a number, else those at the indices (or the mask) `which`."""
+        ...
+
+
+def check_labels(name: str, labels: np.ndarray, classes: tuple[str, ...], n: int, noun: str) -> None:
+    """Raise ValueError unless there are n labels in 0, ..., len(classes) - 1; `noun` is what one sample is called."""
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise ValueError(f"{name}: labels are {labels.dtype} of shape {labels.shape}; they must be integers of shape "
+                         f"(n,), one class index for each {noun}.")
+    if n != len(labels):
+        raise ValueError(f"{name}: {n} {noun}s but {len(labels)} labels; each {noun} needs one label. Take both from "
+                         "the same split.")
+    outside = (labels < 0) | (labels >= len(classes))
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(f"{name}: label {labels[first]} at index {first} is outside 0..{len(classes) - 1}, the "
+                         f"classes {classes}. Name that class, or drop it.")
+
+
+def check_split(split: str) -> None:
+    """Raise ValueError for a split that is neither "train" nor "test"."""
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(map(repr, SPLITS))}.")
+
+
+def picked(name: str, which: int | ArrayLike, n: int, noun: str) -> np.ndarray:
+    """The indices that `which` stands for: the first so many of n, or indices, or a mask."""
+    if isinstance(which, (int, np.integer)):
+        if not 0 <= which <= n:
+            raise ValueError(f"{name}: subset of the first {which} {noun}s, but there are {n}; ask for 0 to {n}, or "
+                             "pass indices.")
+        which = np.arange(which)
+    index = np.asarray(which)
+    return index if index.size else index.astype(np.intp)  # np.asarray([]) is float64, which does not index
