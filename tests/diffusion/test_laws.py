@@ -59,7 +59,7 @@ def other(drift=lambda f, x, t: f, diffusion=lambda g, x, t: g):
     (other(diffusion=lambda g, x, t: g / 2**0.5), {"diffusion"}),
     (other(diffusion=lambda g, x, t: g * (1 + x)), {"diffusion"}),
     (wrong(slopes=lambda v, t: 1 / 0), {"slopes", "drift", "diffusion"}),
-], ids=str)
+], ids=lambda v: "-".join(sorted(v)) if isinstance(v, set) else repr(v))
 def test_each_wrong_thing_is_found_by_its_law(process, broken):
     found = check_process(process)
     assert {law.name for law in found.failures} == broken, str(found)
