@@ -32,7 +32,7 @@ from sdekit.numba_maths import replace as stand_in
 # Division by zero gives infinity as in NumPy, and `contract` allows fused multiply-adds: both are needed for vector
 # code. The other fast-math flags are not set: infinities and NaN of the user's functions stay visible.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-KEPT = 2000  # compiled kernels on disk, those that were not used for longest go first
+KEPT = 2000  # compiled kernels on disk, the oldest go first
 
 
 def compiled(function: Callable, contract: bool = True) -> Callable:
@@ -140,10 +140,7 @@ class _OnDisk:
     def load_overload(self, signature, context):
         try:
             context.refresh()
-            file = self._file(signature, context.codegen())
-            found = CompileResult._rebuild(context, *pickle.loads(file.read_bytes()))
-            os.utime(file)  # used now
-            return found
+            return CompileResult._rebuild(context, *pickle.loads(self._file(signature, context.codegen()).read_bytes()))
         except Exception:
             return None
 

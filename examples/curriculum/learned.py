@@ -101,7 +101,8 @@ def learning(figure: Figure) -> list[Number]:
     asked = torch.arange(len(shots[0].samples)) % 10
     right = [_right(shot.samples, asked) for shot in shots]
     return [claim("more and more are read as the digit asked for", ", ".join(f"{100 * r:.0f}%" for r in right)
-                  + " after " + ", ".join(f"{shot.step}" for shot in shots) + " steps", right[-1] > right[0] + 0.03 and right[-1] > 0.9)]
+                  + " after " + ", ".join(f"{shot.step}" for shot in shots) + " steps",
+                  right[-1] > right[0] + 0.03 and right[-1] > 0.9)]
 
 
 @row(35, "A digit on request: the class as an input", size=(10.0, 5.0))
