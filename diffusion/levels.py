@@ -35,9 +35,9 @@ class Levels:
     eigenvalues   of the data's covariance; size is the number of elements, d
 
     >>> levels = Levels(torch.ones(4).double(), 4)
-    >>> levels.add(torch.tensor([1.0, 1.1]), torch.tensor([0.25, 0.35]))
+    >>> levels.add(torch.tensor([1.2, 1.2]), torch.tensor([0.25, 0.35]))
     >>> [(round(row.level, 2), round(row.error, 3), round(row.gaussian, 3)) for row in levels.rows()]
-    [(1.05, 0.3, 0.525)]
+    [(1.2, 0.3, 0.59)]
     """
 
     eigenvalues: Tensor
@@ -55,7 +55,7 @@ class Levels:
 
     def rows(self) -> list["Row"]:
         """Of each range of levels that was visited."""
-        return [Row(math.exp(l / w), e / w, g / w) for w, e, g, l in self.weight if w > 0]
+        return [Row(math.exp(l / w), e / w, g / w) for w, e, g, l in self.weight.tolist() if w > 0]
 
     def __str__(self) -> str:
         lines = [f"{row.level:10.3g} {row.error:12.3g} {row.gaussian:12.3g} {row.share:8.2f}" for row in self.rows()]
