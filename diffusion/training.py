@@ -15,24 +15,22 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from diffusion import checkpoint
 from diffusion.bytes import dequantised
 from diffusion.data import Data
 from diffusion.journal import Journal
-from diffusion.levels import Levels, spectrum
+from diffusion.levels import Levels
 from diffusion.losses import Terms
-from diffusion.networks import default
 from diffusion.options import Options
 from diffusion.records import written
+from diffusion.state import State, new, resumed
 from sdekit.noise import key, whole
 
 NAME = "checkpoint.safetensors"
@@ -101,85 +99,14 @@ def train(data: Data, *, minutes: float | None = None, steps: int | None = None,
     seed = whole("seed", seed, 2**32)
     if out is not None:
         written([network, options])  # before any work: what cannot be kept in a checkpoint
-    begun = _resumed(data, out, device) if resume and out is not None else _new(data, network, options, seed, device)
+    begun = resumed(data, out, device) if resume and out is not None else new(data, network, options, seed, device)
     if images is not None:
-        steps = math.ceil(images / _batch(data, begun.options))
+        steps = math.ceil(images / begun.batch)
     _plan(begun, minutes, steps)
     return _run(data, begun, minutes, None if out is None else Path(out), save_every)
 
 
-@dataclass
-class _State:
-    """All that a step changes, and what it is told by: what a checkpoint holds."""
-
-    header: checkpoint.Header
-    options: Options
-    seed: int
-    model: nn.Module
-    average: nn.Module
-    adam: torch.optim.Adam
-    scaler: torch.amp.GradScaler  # of a loss in float16; elsewhere it does nothing
-    levels: Levels
-    step: int = 0
-    steps: int | None = None
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)  # since the journal's last line
-
-
-def _new(data: Data, network: Any, options: Options | None, seed: int, device) -> _State:
-    x = data.tensor()
-    center = x.mean(0)
-    spread = float((x - center).square().mean().sqrt())
-    if not spread > 0:
-        raise ValueError(f"all samples of {data.name} are the same; there is nothing to learn")
-    network = network or default(tuple(center.shape), len(data.classes))
-    network.check(tuple(center.shape), len(data.classes), data.name)
-    about = {"name": data.name, "shape": list(center.shape), "range": [-1, 1], "classes": list(data.classes)}
-    state = _state(checkpoint.Header(network, spread, about), options or Options(), seed, x, device)
-    if hasattr(state.model, "fit"):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            state.model.fit(x, torch.from_numpy(data.labels))  # type: ignore[operator]
-        state.average.load_state_dict(state.model.state_dict())
-    return state
-
-
-def _resumed(data: Data, out: str | Path, device) -> _State:
-    header, tensors = checkpoint.read(out)
-    shape, classes = list(data.shape), list(data.classes)
-    if header.data["shape"] != shape or header.data["classes"] != classes:
-        raise ValueError(f"the checkpoint in {out} was trained on {header.data['name']}, samples of shape "
-                         f"{header.data['shape']} and classes {header.data['classes']}; {data.name} has {shape} and "
-                         f"{classes}. Go on with the same data, or choose another folder")
-    if not any(name.startswith("net.") for name in tensors):
-        raise ValueError(f"the checkpoint in {out} holds only averaged weights, not the state of a training; "
-                         "start a new one in another folder")
-    history = header.training
-    if history["n"] != len(data):
-        raise ValueError(f"the checkpoint in {out} was trained on {history['n']} samples of {header.data['name']}, and "
-                         f"{data.name} has {len(data)}; go on with the same data, or choose another folder")
-    state = _state(header, history["options"], history["seed"], data.tensor(), device)
-    state.step, state.steps, state.seconds = history["step"], history["steps"], history["seconds"]
-    state.losses = list(history["losses"])
-    _restore(state, tensors)
-    return state
-
-
-def _state(header: checkpoint.Header, options: Options, seed: int, x: Tensor, device) -> _State:
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
-        torch.manual_seed(seed)
-        model, average = (checkpoint.build(header).to(device).train() for _ in range(2))
-    average.requires_grad_(False).eval()
-    average.load_state_dict(model.state_dict())
-    kind = torch.device(device).type
-    if options.precision == "float16" and kind != "cuda":
-        raise ValueError("float16 needs a GPU; choose bfloat16 or float32 on this device")
-    adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.99), fused=True)
-    scaler = torch.amp.GradScaler(kind, enabled=options.precision == "float16")
-    return _State(header, options, seed, model, average, adam, scaler, Levels(spectrum(x), x[0].numel()))
-
-
-def _plan(state: _State, minutes: float | None, steps: int | None) -> None:
+def _plan(state: State, minutes: float | None, steps: int | None) -> None:
     """How many steps there will be; None until the speed is known."""
     if steps is not None and steps < state.step:
         raise ValueError(f"the checkpoint has {state.step} steps behind it, and {int(steps)} are asked for; the "
@@ -191,8 +118,8 @@ def _plan(state: _State, minutes: float | None, steps: int | None) -> None:
                          "again")
 
 
-def _run(data: Data, state: _State, minutes: float | None, out: Path | None, save_every: float) -> Iterator[Record]:
-    options, first, earlier, batch = state.options, state.step, state.seconds, _batch(data, state.options)
+def _run(data: Data, state: State, minutes: float | None, out: Path | None, save_every: float) -> Iterator[Record]:
+    options, first, earlier, batch = state.options, state.step, state.seconds, state.batch
     planned = math.inf if minutes is None else 60 * minutes  # seconds
     journal = Journal(out, first, state.losses)
     begun = saved = time.monotonic()
@@ -204,7 +131,7 @@ def _run(data: Data, state: _State, minutes: float | None, out: Path | None, sav
             try:
                 journal.flush()
             finally:
-                checkpoint.save(out / NAME, replace(state.header, training=_history(data, state)), _tensors(state))
+                state.save(out / NAME)
 
     try:
         while state.steps is None or state.step < state.steps:
@@ -272,16 +199,11 @@ def _deterministic():
         cudnn.deterministic, cudnn.benchmark = before
 
 
-def _batch(data: Data, options: Options) -> int:
-    """How many samples a step sees."""
-    return min(options.batch, len(data))
-
-
-def _gradient(data: Data, state: _State) -> tuple[float, Terms]:
+def _gradient(data: Data, state: State) -> tuple[float, Terms]:
     """The next step's loss; its clipped gradient is left with the parameters. Changes nothing else."""
     options, device, step = state.options, next(state.model.parameters()).device, state.step
     random = torch.Generator(device).manual_seed(key(state.seed, step)[0])  # it takes 32 bits of a seed
-    some = data.subset(_indices(len(data), options.batch, state.seed, step).numpy())
+    some = data.subset(state.indices().numpy())
     x0, label = some.tensor().to(device), torch.from_numpy(some.labels).long().to(device)
     if options.dequantise:
         x0 = dequantised(x0, torch.rand(x0.shape, generator=random, device=device))
@@ -305,7 +227,7 @@ def _gradient(data: Data, state: _State) -> tuple[float, Terms]:
     return value, terms
 
 
-def _update(state: _State, rate: float, terms: Terms) -> None:
+def _update(state: State, rate: float, terms: Terms) -> None:
     for group in state.adam.param_groups:
         group["lr"] = rate
     state.scaler.step(state.adam)
@@ -316,18 +238,6 @@ def _update(state: _State, rate: float, terms: Terms) -> None:
         state.levels.add(terms.level, terms.error)
 
 
-def _indices(n: int, batch: int, seed: int, step: int) -> Tensor:
-    """Which samples step `step` sees: every epoch is its own permutation, its remainder dropped."""
-    per_epoch = max(1, n // batch)
-    epoch, place = divmod(step, per_epoch)
-    return _order(n, seed, epoch)[place * batch:(place + 1) * batch]
-
-
-@lru_cache(maxsize=1)
-def _order(n: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(key(seed, epoch)[1]))
-
-
 @torch.no_grad()
 def _average(average: nn.Module, model: nn.Module, step: int, width: float) -> None:
     """Power-law average: weights proportional to t^gamma, so about the last `width` of the run counts.
@@ -336,36 +246,3 @@ def _average(average: nn.Module, model: nn.Module, step: int, width: float) -> N
     """
     beta = (1 - 1 / step) ** (1 / width)
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - beta)  # type: ignore[attr-defined]
-
-
-def _history(data: Data, state: _State) -> dict[str, Any]:
-    return {"step": state.step, "steps": state.steps, "images": state.step * _batch(data, state.options),
-            "n": len(data), "seconds": round(state.seconds, 1), "seed": state.seed, "options": state.options,
-            "scaler": state.scaler.state_dict(), "levels": state.levels.weight, "losses": state.losses}
-
-
-def _tensors(state: _State) -> dict[str, Tensor]:
-    tensors = {f"model.{k}": v for k, v in state.average.state_dict().items()}
-    tensors |= {f"net.{k}": v for k, v in state.model.state_dict().items()}
-    for name, p in state.model.named_parameters():
-        for k, v in state.adam.state.get(p, {}).items():
-            tensors[f"adam.{k}.{name}"] = v
-    return tensors
-
-
-def _restore(state: _State, tensors: dict[str, Tensor]) -> None:
-    def part(prefix):
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    state.average.load_state_dict(part("model."))
-    state.model.load_state_dict(part("net."))
-    for name, p in state.model.named_parameters():
-        kept = {k: part(f"adam.{k}.").get(name) for k in ("step", "exp_avg", "exp_avg_sq")}
-        if kept["step"] is not None:
-            # the fused Adam takes its moments to lie in memory in the order of the weights, such as channels_last
-            state.adam.state[p] = {k: v.to(p.device) if k == "step" else torch.empty_like(p).copy_(v)
-                                   for k, v in kept.items() if v is not None}
-    history = state.header.training
-    state.scaler.load_state_dict(history["scaler"])
-    if history["levels"]:
-        state.levels.weight[:] = history["levels"]

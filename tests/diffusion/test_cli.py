@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and that a mistake costs one line and the exit code 2."""
 
+import importlib
 import json
 import shlex
 import shutil
@@ -16,13 +17,19 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import diffusion as df
-from diffusion import checkpoint, cli, named
+from diffusion import checkpoint, cli
+from diffusion.cli import named
+from diffusion.cli.arguments import read
+from diffusion.cli.named import METHODS
+from diffusion.cli.sample import _default_count
+from diffusion.cli.train import _name
 from diffusion.journal import read_lines
 from diffusion.metrics.trained import trained
-from diffusion.named import METHODS
 from diffusion.networks.autoencoder import AutoencoderConfig
+from diffusion.presets import PRESETS
 from tests.diffusion.conftest import SMALL, TINY, shaken
 
+TRAIN = importlib.import_module("diffusion.cli.train")  # the name in the package is the command
 FILE = "checkpoint.safetensors"
 DATA = {"name": "blobs", "shape": [1, 8, 8], "range": [-1, 1], "classes": ["a", "b", "c"]}
 
@@ -99,7 +106,7 @@ def small(monkeypatch):
         network = df.MLPConfig(tuple(shape), classes, width=16, blocks=1)
         return network, df.Options(batch=16, warm_up=3)
 
-    monkeypatch.setitem(cli.PRESETS, "cpu", cpu)
+    monkeypatch.setitem(PRESETS, "cpu", cpu)
 
 
 @pytest.fixture
@@ -140,7 +147,7 @@ def test_a_column_for_each_class_where_that_makes_a_picture(model, tmp_path, dra
 
 
 def test_of_many_classes_a_few_are_drawn():
-    counts = [cli._default_count(SimpleNamespace(shape=(1, 8, 8), classes=k), None) for k in (1, 2, 11, 40, 1000)]
+    counts = [_default_count(SimpleNamespace(shape=(1, 8, 8), classes=k), None) for k in (1, 2, 11, 40, 1000)]
     assert counts == [64, 16, 88, 120, 1000]
 
 
@@ -525,13 +532,13 @@ def test_a_class_is_learned_alone(blobs, small, tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("data, name", [("moons", "moons"), ("a/b/flowers", "flowers"), ("flowers.tar.gz", "flowers"),
                                         ("./x.npz", "x"), ("https://a.org/d/cats.zip", "cats"), ("a b'c", "a-b-c")])
 def test_a_run_is_called_as_its_data(data, name):
-    assert cli._name(data) == name
+    assert _name(data) == name
 
 
 def test_a_run_on_the_folder_where_one_is_has_its_name(tmp_path, monkeypatch):
     (tmp_path / "flowers").mkdir()
     monkeypatch.chdir(tmp_path / "flowers")
-    assert cli._name(".") == "flowers"
+    assert _name(".") == "flowers"
 
 
 def test_the_options_reach_the_data_and_the_training(small, tmp_path, monkeypatch):
@@ -596,7 +603,7 @@ def test_a_folder_of_mixed_pictures_is_refused_by_its_files(small, tmp_path, opt
     for name, mode, size in (("1", "RGB", (8, 8)), ("2", "L", (8, 8)), ("3", "L", (9, 8))):
         Image.effect_noise(size, 60).convert(mode).save(place / f"{name}.png")
     refused(run("train", place, "--steps", 1, "--out", tmp_path / "run", *options), message)
-    assert cli._data(str(place), "train", {"size": 4, "channels": 3, "folder": None}).shape == (3, 4, 4)
+    assert read(str(place), "train", {"size": 4, "channels": 3, "folder": None}).shape == (3, 4, 4)
 
 
 def test_an_out_that_is_a_file_or_below_one_is_refused(small, tmp_path):
@@ -612,13 +619,13 @@ def test_train_without_mnist_says_what_to_do(tmp_path):
 
 def pressed(monkeypatch, step):
     """Ctrl-C between two steps, while the progress bar is drawn."""
-    class Bar(cli.tqdm):
+    class Bar(TRAIN.tqdm):
         def update(self, n=1):
             super().update(n)
             if self.n == step:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli, "tqdm", Bar)
+    monkeypatch.setattr(TRAIN, "tqdm", Bar)
 
 
 def test_ctrl_c_says_how_to_go_on_and_that_is_the_same_run(small, blobs, tmp_path, monkeypatch):
@@ -686,13 +693,13 @@ def test_twenty_minutes_is_what_train_does_if_nothing_is_said(small, tmp_path, m
 def test_progress_begins_where_the_run_does(small, tmp_path, monkeypatch):
     shown = []
 
-    class Bar(cli.tqdm):
+    class Bar(TRAIN.tqdm):
         def update(self, n=1):
             super().update(n)
             shown.append((self.initial, self.n, self.total))
             assert self.postfix.startswith("loss ") and self.postfix.endswith(" samples/s")
 
-    monkeypatch.setattr(cli, "tqdm", Bar)
+    monkeypatch.setattr(TRAIN, "tqdm", Bar)
     done("train", "moons", "--out", tmp_path, "--steps", 3)
     done("train", "moons", "--out", tmp_path, "--steps", 5, "--resume")
     assert shown == [(0, 1, 3), (0, 2, 3), (0, 3, 3), (3, 4, 5), (3, 5, 5)]

@@ -21,6 +21,7 @@ from diffusion import checkpoint, training
 from diffusion.journal import read_lines
 from diffusion.losses import LOSSES, Terms
 from diffusion.records import recorded
+from diffusion.state import new
 from tests.conftest import EPS, K
 from tests.diffusion.conftest import SMALL, TINY
 
@@ -637,7 +638,9 @@ def test_nothing_can_be_resumed_where_nothing_is(points, tmp_path):
     (lambda d: d.subset(80), "was trained on 90 samples of two clouds, and two clouds has 80"),
     (lambda d: df.data.Points(np.c_[d.x, d.x], d.labels, d.classes, "wide"), r"wide has \[4\] and"),
     (lambda d: df.data.Points(d.x, d.labels, ("left", "up"), "named"), r"named has \[2\] and \['left', 'up'\]"),
-    (lambda d: df.data.Points(d.x, d.labels, ("left", "right", "up"), "more"), "go on with the same data|Go on with")])
+    (lambda d: df.data.Points(d.x, d.labels, ("left", "right", "up"), "more"), "go on with the same data|Go on with"),
+    (lambda d: df.data.Points(1.01 * d.x, d.labels, d.classes, d.name), "on other samples called two clouds than these"),
+    (lambda d: df.data.Points(d.x, 1 - d.labels, d.classes, d.name), "on other samples called two clouds than these")])
 def test_other_data_than_the_checkpoint_s_are_refused(points, tmp_path, change, message):
     list(train(points, steps=1, out=tmp_path))
     before = (tmp_path / FILE).read_bytes()
@@ -740,8 +743,13 @@ def test_what_is_loaded_is_the_average_and_not_the_network(tiny, tmp_path):
 @pytest.mark.parametrize("n, batch", [(10, 3), (12, 4), (7, 7), (5, 8)])
 def test_every_epoch_sees_every_picture_but_the_remainder_once(n, batch):
     per_epoch = max(1, n // batch)
-    epochs = [torch.cat([training._indices(n, batch, 3, epoch * per_epoch + k) for k in range(per_epoch)]).tolist()
-              for epoch in range(6)]
+    state = new(df.data.moons(n), SMALL, df.Options(batch=batch), 3, "cpu")
+
+    def drawn(step):
+        state.step = step
+        return state.indices()
+
+    epochs = [torch.cat([drawn(epoch * per_epoch + k) for k in range(per_epoch)]).tolist() for epoch in range(6)]
     for seen in epochs:
         assert len(set(seen)) == len(seen) == min(n, per_epoch * batch) and set(seen) <= set(range(n))
     assert len(set(map(tuple, epochs))) == 6

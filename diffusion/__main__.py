@@ -1,0 +1,5 @@
+"""`python -m diffusion` is the command line."""
+
+from diffusion.cli import app
+
+app()
