@@ -35,6 +35,7 @@ VARIANTS = {
 }
 LOSSES = {
     "batch 32, as many images": {"batch": 32},
+    "float32": {"precision": "float32"},
     "ln l ~ N(-1.2, 1.2^2)": {"loss": df.losses.edm(-1.2, 1.2)},
     "eps": {"loss": df.losses.ddpm()},
     "v": {"loss": df.losses.v()},
@@ -123,14 +124,13 @@ def main() -> None:
     rates = speeds(names, data)
     lines = ["| variant | parameters | multiply-adds | images/s | loss | error beside the Gaussian's at "
              f"{' / '.join(map(str, LEVELS))} | accuracy | FID, n = {arguments.n:,} |", "|" + " --- |" * 8]
+    head = (f"`python benchmarks/design.py --steps {arguments.steps} --n {arguments.n} --threads {arguments.threads}`, "
+            f"precision {precision('cpu')}. The floor of FID at this n, real images against real: docs/metrics.md.")
     for name in names:
         lines.append(row(name, arguments.steps, arguments.n, data, test, gaussian, rates[name]))
         print(lines[-1], flush=True)
-    floor = "floor of FID at this n (real against real): see docs/metrics.md"
-    text = "\n".join([f"`python benchmarks/design.py --steps {arguments.steps} --n {arguments.n} --threads "
-                      f"{arguments.threads}`, precision {precision('cpu')}; {floor}.", "", *lines, ""])
-    if arguments.out is not None:
-        arguments.out.write_text(text)
+        if arguments.out is not None:
+            arguments.out.write_text("\n".join([head, "", *lines, ""]))
 
 
 if __name__ == "__main__":

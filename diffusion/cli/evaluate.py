@@ -36,7 +36,7 @@ def evaluate(model: Model = None, n: Annotated[int, typer.Option("-n", help="How
                                                                  "--preset classifier; by default the shipped one, of "
                                                                  "28 x 28 grey digits.")] = None,
              folder: Folder = None, size: Size = None, channels: Channels = None, sha256: Sha256 = None,
-             steps: Steps = 12, method: Method = "heun", guidance: Guidance = None, seed: int = 0,
+             steps: Steps = 14, method: Method = "dpmpp-3m", guidance: Guidance = None, seed: int = 0,
              json: Annotated[Path | None, typer.Option(help="Write the report here too.")] = None,
              device: Device = None) -> None:
     """Draw samples of each class and measure them: class accuracy, FID and more, each with interval and floor."""

@@ -22,7 +22,7 @@ def sample(model: Model = None,
                                                           "each class.")] = None,
            label: Annotated[str | None, typer.Option(help="The class asked for, its name or number, else each in turn; "
                                                           "none for any.")] = None,
-           steps: Steps = 12, method: Method = "heun", guidance: Guidance = None, seed: Seed = None,
+           steps: Steps = 14, method: Method = "dpmpp-3m", guidance: Guidance = None, seed: Seed = None,
            strip: Annotated[Path | None, typer.Option(help="Write how the first of them comes about, as a picture.")
                             ] = None,
            gif: Annotated[Path | None, typer.Option(help="Write how they come about, as a film.")] = None,

@@ -132,7 +132,7 @@ def test_sample_writes_a_picture_and_says_what_it_is(model, tmp_path, drawn):
     assert plt.imread(out).std() > 0 and not plt.get_fignums()
     samples, columns = drawn[0]
     assert samples.shape == (6, 1, 8, 8) and columns == 3  # six samples, the three classes in turn
-    exact = df.sample(df.load(model), 6, label=torch.arange(6) % 3, steps=2, seed=7, guidance=0.5)
+    exact = df.sample(df.load(model), 6, label=torch.arange(6) % 3, steps=2, method=df.dpmpp_3m, seed=7, guidance=0.5)
     torch.testing.assert_close(samples, exact.samples)
     assert f"{exact.nfe:g} network" in result.stdout
 
@@ -163,7 +163,8 @@ def test_sample_i_of_a_seed_is_always_the_same_picture(model, tmp_path, drawn):
 @pytest.mark.parametrize("label, number", [("c", 2), ("2", 2), ("a", 0), ("none", None)])
 def test_a_label_is_asked_for_by_name_or_number(model, tmp_path, drawn, label, number):
     done("sample", model, "--out", tmp_path / "x.png", "--index", "0-3", "--label", label, "--steps", 2, "--seed", 1)
-    exact = df.sample(df.load(model), 4, label=number, steps=2, seed=1, guidance=0.0 if number is None else 0.5)
+    exact = df.sample(df.load(model), 4, label=number, steps=2, method=df.dpmpp_3m, seed=1,
+                      guidance=0.0 if number is None else 0.5)
     torch.testing.assert_close(drawn[0][0], exact.samples)
 
 
@@ -173,7 +174,7 @@ def test_a_name_goes_before_a_number(tmp_path, drawn):
     kept(tmp_path, df.MLPConfig((1, 8, 8), classes=3, width=16, blocks=1), data)
     for label, number in (("0", 1), ("2", 2), ("none", 2)):
         done("sample", tmp_path, "--out", tmp_path / "x.png", "--index", 0, "--label", label, "--steps", 1, "--seed", 1)
-        exact = df.sample(df.load(tmp_path), 1, label=number, steps=1, seed=1, guidance=0.5)
+        exact = df.sample(df.load(tmp_path), 1, label=number, steps=1, method=df.dpmpp_3m, seed=1, guidance=0.5)
         torch.testing.assert_close(drawn.pop()[0], exact.samples)
 
 
@@ -224,7 +225,8 @@ def test_how_samples_come_about_is_written_as_a_strip_and_a_film(model, tmp_path
 def test_the_numbers_of_pictures_are_data_again(model, tmp_path):
     done("sample", model, "--out", tmp_path / "x.npz", "--index", "0-5", "--steps", 2, "--seed", 7)
     data = df.data.load(tmp_path / "x.npz")
-    exact = df.sample(df.load(model), 6, label=torch.arange(6) % 3, steps=2, seed=7, guidance=0.5).samples
+    exact = df.sample(df.load(model), 6, label=torch.arange(6) % 3, steps=2, method=df.dpmpp_3m, seed=7,
+                      guidance=0.5).samples
     assert data.classes == ("a", "b", "c") and data.labels.tolist() == [0, 1, 2, 0, 1, 2]
     torch.testing.assert_close(data.tensor(), exact.clamp(-1, 1).float(), rtol=0, atol=1.01 / 255)  # half a grey level
 
@@ -233,9 +235,9 @@ def test_points_are_drawn_as_points_and_without_guidance(moons, tmp_path, monkey
     calls, points = [], df.plot.points
     monkeypatch.setattr(df.plot, "points", lambda *a, **k: calls.append((a, k)) or points(*a, **k))
     result = done("sample", moons, "--out", tmp_path / "x.png", "--steps", 2, "--seed", 7)
-    assert "samples 0 to 1999 of seed 7, 5 network evaluations" in result.stdout
+    assert "samples 0 to 1999 of seed 7, 3 network evaluations" in result.stdout
     (samples, label), options = calls[0]
-    exact = df.sample(df.load(moons), 2000, label=torch.arange(2000) % 2, steps=2, seed=7)
+    exact = df.sample(df.load(moons), 2000, label=torch.arange(2000) % 2, steps=2, method=df.dpmpp_3m, seed=7)
     torch.testing.assert_close(samples, exact.samples)
     assert label.tolist() == [0, 1] * 1000 and options["classes"] == ["upper", "lower"]
 
@@ -244,10 +246,10 @@ def test_a_model_of_one_class_is_not_guided(tmp_path):
     data = {**DATA, "classes": ["blobs"]}
     kept(tmp_path, df.MLPConfig((1, 8, 8), classes=1, width=16, blocks=1), data)
     said = done("sample", tmp_path, "--out", tmp_path / "x.png", "--steps", 2, "--seed", 7).stdout
-    assert "samples 0 to 63 of seed 7, 5 network evaluations" in said
+    assert "samples 0 to 63 of seed 7, 3 network evaluations" in said
     said = done("sample", tmp_path, "--out", tmp_path / "x.png", "--steps", 2, "--guidance", 1, "--index", 0).stdout
-    exact = df.sample(df.load(tmp_path), 1, label=0, steps=2, guidance=1.0)
-    assert exact.nfe > 5 and f", {exact.nfe:g} network evaluations" in said
+    exact = df.sample(df.load(tmp_path), 1, label=0, steps=2, method=df.dpmpp_3m, guidance=1.0)
+    assert exact.nfe > 3 and f", {exact.nfe:g} network evaluations" in said
 
 
 @pytest.mark.parametrize("index", ["a", "", "5-2", "-1", "1-", "-", "1-2-3", "1.5", "0-x", "²", "1 2"])
@@ -352,11 +354,11 @@ def test_a_warning_is_a_line_and_no_place_in_the_source(model, tmp_path, monkeyp
 def test_evaluate_prints_the_report_and_writes_it(shipped, tmp_path):
     file = tmp_path / "new" / "report.json"
     result = done("evaluate", "-n", 20, "--steps", 1, "--guidance", 0, "--json", file)
-    exact = df.evaluate(shipped, 20, steps=1, seed=0)
-    assert result.stdout.split(", 3 network")[0] == str(exact).split(", 3 network")[0]
+    exact = df.evaluate(shipped, 20, steps=1, method=df.dpmpp_3m, seed=0)
+    assert result.stdout.split(", 2 network")[0] == str(exact).split(", 2 network")[0]
     assert "of 20 digits read as the class asked for" in result.stdout and "95% interval" in result.stdout
     told = json.loads(file.read_text())
-    assert told["scores"]["fid"]["value"] == pytest.approx(exact["fid"].value) and told["nfe"] == 3
+    assert told["scores"]["fid"]["value"] == pytest.approx(exact["fid"].value) and told["nfe"] == 2
 
 
 def test_evaluate_guides_as_sample_does(shipped, monkeypatch):
@@ -384,7 +386,7 @@ def test_other_pictures_are_graded_by_a_classifier_of_their_own(model, blobs, ju
     said = done("evaluate", model, "-n", 24, "--steps", 1, "--data", blobs, "--extractor", judge, "--json", file).stdout
     train, test = (df.data.folder(blobs / split) for split in ("train", "test"))
     exact = df.evaluate(df.load(model), 24, data=train, held_out=test, extractor=trained(df.load(judge)), steps=1,
-                        seed=0, guidance=0.5)
+                        method=df.dpmpp_3m, seed=0, guidance=0.5)
     told = json.loads(file.read_text())["scores"]
     assert set(told) == {"accuracy", "fid", "inception", "kid", "precision", "recall", "copying"}
     assert {k: v["value"] for k, v in told.items()} == pytest.approx({k: exact[k].value for k in told}, rel=1e-5)

@@ -639,8 +639,8 @@ def test_nothing_can_be_resumed_where_nothing_is(points, tmp_path):
     (lambda d: df.data.Points(np.c_[d.x, d.x], d.labels, d.classes, "wide"), r"wide has \[4\] and"),
     (lambda d: df.data.Points(d.x, d.labels, ("left", "up"), "named"), r"named has \[2\] and \['left', 'up'\]"),
     (lambda d: df.data.Points(d.x, d.labels, ("left", "right", "up"), "more"), "go on with the same data|Go on with"),
-    (lambda d: df.data.Points(1.01 * d.x, d.labels, d.classes, d.name), "on other samples called two clouds than these"),
-    (lambda d: df.data.Points(d.x, 1 - d.labels, d.classes, d.name), "on other samples called two clouds than these")])
+    (lambda d: df.data.Points(1.01 * d.x, d.labels, d.classes, d.name), "on other samples called two clouds than"),
+    (lambda d: df.data.Points(d.x, 1 - d.labels, d.classes, d.name), "on other samples called two clouds than")])
 def test_other_data_than_the_checkpoint_s_are_refused(points, tmp_path, change, message):
     list(train(points, steps=1, out=tmp_path))
     before = (tmp_path / FILE).read_bytes()
