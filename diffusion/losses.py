@@ -13,6 +13,7 @@ weight w). Those of the literature, written for alpha^2 + sigma^2 = 1 or alpha +
     | v          | Times(Cosine())                       | V: 1 + 1 / l^2               | Salimans & Ho 2022, app. D|
     | min_snr    | Times(Discrete(linear_betas()))       | MinSNR(g): min(1 / l^2, g)   | Hang et al. 2023, eq. 8   |
     | flow       | Times(RectifiedFlow())                | Velocity: (1 + 1 / l)^2      | Lipman et al. 2023, eq. 14|
+    | likelihood | LogUniform(low, high)                 | Eps: 1 / l^2                 | Kingma et al. 2021, eq. 15|
 
 Esser et al. 2024's logit-normal times of the rectified flow are LogNormal levels: l = t / (1 - t).
 """
@@ -205,4 +206,13 @@ def flow() -> Denoising:
     return Denoising(Times(RectifiedFlow()), Velocity())
 
 
-LOSSES: dict[str, Callable[[], Denoising]] = {"edm": edm, "ddpm": ddpm, "v": v, "min_snr": min_snr, "flow": flow}
+def likelihood(low: float = 1e-3, high: float = 40.0) -> Denoising:
+    """The steps of the variational bound, d ln(high/low) L nats of them in continuous time (Kingma et al. 2021).
+
+    Train in float32: bfloat16 does not see noise below a hundredth.
+    """
+    return Denoising(LogUniform(low, high), Eps())
+
+
+LOSSES: dict[str, Callable[[], Denoising]] = {"edm": edm, "ddpm": ddpm, "v": v, "min_snr": min_snr, "flow": flow,
+                                              "likelihood": likelihood}

@@ -38,7 +38,7 @@ def train(data: Annotated[str, typer.Argument(metavar="DATA", help="mnist, fashi
                           ] = None,
           folder: Folder = None, size: Size = None, channels: Channels = None, sha256: Sha256 = None,
           batch: Annotated[int | None, typer.Option(help="Images of a step, else the preset's.")] = None,
-          loss: Annotated[str | None, typer.Option(help="edm, ddpm, v, min_snr or flow; edm if nothing is said.")
+          loss: Annotated[str | None, typer.Option(help="edm, ddpm, v, min_snr, flow or likelihood; by default edm.")
                           ] = None,
           precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16, else the preset's.")
                                ] = None,

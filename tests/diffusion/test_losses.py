@@ -86,7 +86,7 @@ def edm_objective(D, x0, eps, l, label, s=0.6):
 
 
 OBJECTIVES = {"edm": edm_objective, "ddpm": eps_objective, "v": v_objective, "min_snr": min_snr_objective,
-              "flow": flow_objective}
+              "flow": flow_objective, "likelihood": eps_objective}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -115,8 +115,19 @@ def test_the_table_of_the_module_is_what_the_losses_are():
     for weight, exact in table.items():
         torch.testing.assert_close(weight(l, gaussian), exact, rtol=1e-13, atol=0)
     assert {name: type(loss().weight) for name, loss in LOSSES.items()} == {
-        "edm": Karras, "ddpm": Eps, "v": V, "min_snr": MinSNR, "flow": Velocity}
+        "edm": Karras, "ddpm": Eps, "v": V, "min_snr": MinSNR, "flow": Velocity, "likelihood": Eps}
     assert df.losses.min_snr(2.0).weight.most == 2.0
+
+
+def test_the_likelihood_s_loss_is_the_steps_of_the_bound():
+    """Of N(0, s^2) and its best denoiser: d ln(high/low) L = d/2 ln((1 + s^2/low^2) / (1 + s^2/high^2)), half the
+    integral of s^2 l^2/(s^2 + l^2) against the signal-to-noise ratio 1/l^2."""
+    s, low, high, n, d = 0.6, 1e-3, 40.0, 20_000, 2
+    x0 = s * torch.randn(n, d, generator=generator(1), dtype=torch.float64)
+    best = Model(s, lambda x, alpha, sigma, label: column(s**2 / (s**2 + sigma**2), x) * x)
+    found = d * math.log(high / low) * df.losses.likelihood(low, high)(best, x0, torch.zeros(n), generator(2)).value
+    exact = d / 2 * math.log((1 + (s / low) ** 2) / (1 + (s / high) ** 2))
+    assert abs(float(found.mean()) - exact) <= K * float(found.std()) / n**0.5
 
 
 # How often each level is visited
@@ -214,12 +225,13 @@ def test_the_best_denoiser_s_loss_is_what_cannot_be_known(name):
     l = loss.levels((torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000).clamp(max=MOST)
     gaussian = model.gaussian_error(l)
     unknown = loss.weight(l, gaussian) * gaussian
-    found = float(loss(model, x0, torch.zeros(n), generator(1)).value.mean())
+    found = loss(model, x0, torch.zeros(n), generator(1)).value
     stderr = float(((2 / d * unknown.square()).mean() + unknown.var()) / n) ** 0.5
-    assert abs(found - unknown.mean()) <= K * stderr
+    assert abs(float(found.mean()) - unknown.mean()) <= K * stderr
     for mean, std in ((0.4, s), (0.7, 2 * s)):
         worse = Model(s, denoiser=lambda *asked, mean=mean, std=std: df.exact.Gaussian(mean, std)(*asked[:3]))
-        assert float(loss(worse, x0, torch.zeros(n), generator(1)).value.mean()) > found + K * stderr
+        more = loss(worse, x0, torch.zeros(n), generator(1)).value - found  # of the same levels and noise
+        assert float(more.mean()) > K * float(more.std()) / n**0.5
 
 
 def test_edm_counts_one_for_nothing_learned_at_every_level():
