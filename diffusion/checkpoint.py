@@ -71,7 +71,7 @@ def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]
         path = path / "checkpoint.safetensors"
     if not path.exists():
         folder = path.parent if path.suffix == ".safetensors" else path
-        raise FileNotFoundError(f"no checkpoint at {path}; train one with `diffusion train mnist --out {folder}`, or "
+        raise FileNotFoundError(f"no checkpoint at {path}; train one with `diffusion train DATA --out {folder}`, or "
                                 "call load() without a path for the shipped digits")
     try:
         with safe_open(path, framework="pt") as file:

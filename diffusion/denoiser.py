@@ -7,10 +7,13 @@ network (`Preconditioned`), an exact one (`diffusion.exact`), a guided one (`dif
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from sdekit.noise import MAX_PATHS, whole
 
 
 class Denoiser(Protocol):
@@ -42,6 +45,14 @@ def column(value, x: Tensor) -> Tensor:
     """A number or a (batch,) tensor, shaped (batch or 1, 1, ...) so that it multiplies x (batch, ...)."""
     value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     return value.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def shaped(shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    """A shape as a tuple, or None."""
+    try:
+        return None if shape is None else tuple(whole("shape", n, MAX_PATHS) for n in shape)
+    except TypeError:
+        raise TypeError(f"shape is that of one sample, such as (2,) or (1, 28, 28); got {shape!r}") from None
 
 
 def check_labels(condition, batch: int, classes: int, device: torch.device | str = "cpu") -> Tensor:

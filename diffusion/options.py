@@ -9,6 +9,7 @@ from diffusion.losses import edm
 from diffusion.records import recorded
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+WARM = 0.1  # share of a run after which the learning rate has grown
 
 
 @recorded
@@ -19,7 +20,7 @@ class Options:
     batch, learning_rate   Adam's, with betas (0.9, 0.99)
     loss         what is minimised: `diffusion.losses.edm()` and the others there, or one of your own
     drop_label   how often a picture's label is replaced by "none"
-    warm_up      steps over which the learning rate grows
+    warm_up      steps over which the learning rate grows, or the first tenth of a shorter run
     decay        over the last part of the run it falls to 0: a share of the run, in whatever unit its length was given
     clip         bound on the gradient's norm
     averaging    the share of the run that the average of the weights looks back on
@@ -61,4 +62,5 @@ class Options:
 
     def rate(self, step: int, done: float) -> float:
         """The learning rate at a step (from 0), `done` of the run being over: first up, at last down to 0."""
-        return self.learning_rate * min(1.0, (step + 1) / self.warm_up, max(0.0, (1 - done) / self.decay))
+        up = max((step + 1) / self.warm_up, done / WARM)
+        return self.learning_rate * min(1.0, up, max(0.0, (1 - done) / self.decay))

@@ -116,7 +116,8 @@ def training(run: str | Path | Sequence[dict[str, Any]], axes: Sequence[Axes] | 
     left.set(xlabel="step", ylabel="loss", yscale="log" if (loss > 0).all() else "linear")
     told = [line for line in lines if line.get("levels")]
     last = len(told) - 1
-    for n, color in zip(dict.fromkeys((last // 10, last // 3, last)), ("0.75", "0.5", "C0")) if told else ():
+    moments = dict.fromkeys((last // 10, last // 3, last)) if told else {}
+    for n, color in zip(moments, ("0.75", "0.5", "C0")[-len(moments):]):
         level, error, gaussian = np.array(told[n]["levels"]).T
         right.loglog(level, error, "o-", color=color, markersize=3, label=f"after {told[n]['step']:,} steps")
         if n == last:

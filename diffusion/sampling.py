@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import sdekit as sk
-from diffusion.denoiser import Denoiser
+from diffusion.denoiser import Denoiser, shaped
 from diffusion.grid import Grid, default
 from diffusion.guidance import Derived, classifier_free
 from diffusion.process import Level, Process
@@ -225,17 +225,18 @@ class _Run:
         if grid is not None and steps is not None and steps != len(grid):
             raise ValueError(f"steps={steps!r} was given beside a grid of {len(grid)} steps; give one of them")
         grid = grid or default(process, 18 if steps is None else steps)
+        told = shaped(shape)
         if start is not None:
             start = torch.as_tensor(start)
             if not start.ndim or len(start) != n:
                 raise ValueError(f"start must hold a state for each of n={n} samples, got shape {tuple(start.shape)}")
             if not start.isfinite().all():
                 raise ValueError("start must be finite")
-            shape = tuple(start.shape[1:]) if shape is None else tuple(shape)
+            shape = tuple(start.shape[1:])
+            if told not in (None, shape):
+                raise ValueError(f"start has samples of shape {shape}, not {told}")
         else:
-            shape = tuple(shape) if shape is not None else _shape(denoiser)
-        if start is not None and tuple(start.shape[1:]) != shape:
-            raise ValueError(f"start has samples of shape {tuple(start.shape[1:])}, not {shape}")
+            shape = _shape(denoiser) if told is None else told
         known = getattr(denoiser, "shape", None)
         if known is not None and tuple(known) != shape:
             raise ValueError(f"this denoiser is of samples of shape {tuple(known)}, not {shape}")

@@ -26,6 +26,7 @@ terms that make up the value.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,17 +94,48 @@ class View:
         return tuple(torch.as_tensor(term, dtype=x.dtype, device=x.device) for term in terms)
 
 
+# Functions with names, so that a denoiser made of a view can be sent to another process
+def _eps(alpha, sigma):
+    return sigma, 1, -alpha, 0
+
+
+def _x0(alpha, sigma):
+    return 1, 0, 1, 0
+
+
+def _v(alpha, sigma):
+    return sigma, alpha, -(alpha**2 + sigma**2), 0
+
+
+def _score(alpha, sigma):
+    return sigma**2, -1, alpha, 0
+
+
+def _flow(process: Process, alpha: Tensor, sigma: Tensor):
+    slopes = [process.slopes(level.time) for level in moments(process, alpha, sigma)]
+    if not all(math.isfinite(slope) for pair in slopes for slope in pair):
+        raise ZeroDivisionError(f"the velocity of {process!r} is infinite where alpha' or sigma' is, at an end of its "
+                                "times; keep the grid away from that end, or ask for x0, v or F")
+    fall, rise = (column(slope, alpha) for slope in zip(*slopes))
+    return sigma, rise, fall * sigma - rise * alpha, 0
+
+
+def _edm(spread: float, alpha: Tensor, sigma: Tensor):
+    square = alpha**2 * spread**2 + sigma**2
+    return spread * sigma / square.sqrt(), -alpha * spread**2 / square, 1, -(sigma**2) / square
+
+
 #: The noise in x, eps = (x - alpha D) / sigma (Ho et al. 2020, eq. 15).
-eps = View("eps", lambda alpha, sigma: (sigma, 1, -alpha, 0))
+eps = View("eps", _eps)
 
 #: D itself.
-x0 = View("x0", lambda alpha, sigma: (1, 0, 1, 0))
+x0 = View("x0", _x0)
 
 #: alpha eps - sigma D (Salimans & Ho 2022, section 4 and appendix D), for any alpha and sigma.
-v = View("v", lambda alpha, sigma: (sigma, alpha, -(alpha**2 + sigma**2), 0))
+v = View("v", _v)
 
 #: grad log p(x) = (alpha D - x) / sigma^2 = -eps / sigma (Tweedie; Efron 2011, eq. 1.4).
-score = View("score", lambda alpha, sigma: (sigma**2, -1, alpha, 0))
+score = View("score", _score)
 
 
 def flow(process: Process) -> View:
@@ -120,15 +152,7 @@ def flow(process: Process) -> View:
     >>> flow(RectifiedFlow()).of(D, x, alpha=0.5, sigma=0.5)
     tensor([[2.]])
     """
-    def coefficients(alpha: Tensor, sigma: Tensor):
-        slopes = [process.slopes(level.time) for level in moments(process, alpha, sigma)]
-        if not all(math.isfinite(slope) for pair in slopes for slope in pair):
-            raise ZeroDivisionError(f"the velocity of {process!r} is infinite where alpha' or sigma' is, at an end of "
-                                    "its times; keep the grid away from that end, or ask for x0, v or F")
-        fall, rise = (column(slope, alpha) for slope in zip(*slopes))
-        return sigma, rise, fall * sigma - rise * alpha, 0
-
-    return View(f"flow({process!r})", coefficients)
+    return View(f"flow({process!r})", partial(_flow, process))
 
 
 def edm(center: Tensor | float = 0.0, spread: float = 1.0) -> View:
@@ -143,11 +167,7 @@ def edm(center: Tensor | float = 0.0, spread: float = 1.0) -> View:
     if not 0 < spread < math.inf:
         raise ValueError(f"the spread of the data is a positive number, got {spread!r}")
 
-    def coefficients(alpha: Tensor, sigma: Tensor):
-        square = alpha**2 * spread**2 + sigma**2
-        return spread * sigma / square.sqrt(), -alpha * spread**2 / square, 1, -(sigma**2) / square
-
-    return View("F", coefficients, center)
+    return View("F", partial(_edm, spread), center)
 
 
 def moments(process: Process, alpha, sigma) -> list[Level]:

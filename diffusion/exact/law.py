@@ -8,7 +8,6 @@ will do. With a factor c > 0, D(c x, c alpha, c sigma) = D(x, alpha, sigma); p(c
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -209,11 +208,3 @@ def numbered(name: str, labels: Any, count: int, device: torch.device) -> Tensor
     if labels.min() < 0:
         raise ValueError(f"labels must be at least 0, got {int(labels.min())}")
     return labels.long()
-
-
-def shaped(shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    """A shape as a tuple, or None."""
-    try:
-        return None if shape is None else tuple(whole("shape", n, MAX_PATHS) for n in shape)
-    except TypeError:
-        raise TypeError(f"shape is that of one sample, such as (2,) or (1, 28, 28); got {shape!r}") from None

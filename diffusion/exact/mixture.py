@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion.exact.law import Law, as_given, finite, numbered, shaped
+from diffusion.denoiser import shaped
+from diffusion.exact.law import Law, as_given, finite, numbered
 
 
 class _Components(Law):

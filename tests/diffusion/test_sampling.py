@@ -419,6 +419,12 @@ def test_a_denoiser_of_another_shape_is_refused(shape):
         df.sample(lambda x, alpha, sigma, condition=None: torch.zeros(shape), 4, shape=(2,), steps=2)
 
 
+@pytest.mark.parametrize("shape", [3, "ab", (2.5,), (None,)])
+def test_a_shape_that_is_none_is_refused(shape):
+    with pytest.raises(TypeError, match=r"shape is that of one sample, such as \(2,\)"):
+        df.sample(MIXTURE, 4, shape=shape, steps=2)
+
+
 def test_guidance_of_an_unconditional_denoiser_is_refused():
     with pytest.raises(ValueError, match="needs the classes to guide to; give label="):
         df.sample(MIXTURE, 2, guidance=0.5)

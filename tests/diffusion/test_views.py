@@ -1,6 +1,7 @@
 """Views and D say the same: each view by its definition, both ways, in all pairs; and denoisers of others' networks."""
 
 import math
+import pickle
 from functools import partial
 
 import pytest
@@ -458,3 +459,10 @@ def test_what_makes_no_denoiser(options, error, message):
 def test_a_wrong_number_of_levels_is_refused():
     with pytest.raises(ValueError, match="one for each of the 7 samples; got 3"):
         views.denoiser(lambda x, t: x, "v", VP())(parts()[0], torch.ones(3), torch.ones(3))
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v", "score", "flow", "F"])
+def test_a_denoiser_of_a_network_can_be_sent_to_another_process(predicts):
+    made = views.denoiser(torch.mul, predicts, Cosine(), shape=(2,))
+    asked = torch.tensor([[0.3, -1.2]]), 0.8, 0.5
+    assert torch.equal(pickle.loads(pickle.dumps(made))(*asked), made(*asked))
