@@ -113,9 +113,11 @@ def resumed(data: Data, out: str | Path, device: str | torch.device) -> State:
 def _state(header: checkpoint.Header, options: Options, seed: int, data: Data, device) -> State:
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
         torch.manual_seed(seed)
-        model, average = (checkpoint.build(header).to(device).train() for _ in range(2))
+        model = checkpoint.build(header).to(device).train()
+        average: Any = checkpoint.build(header).to(device)
     average.requires_grad_(False).eval()
     average.load_state_dict(model.state_dict())
+    average.header = header
     kind = torch.device(device).type
     if options.precision == "float16" and kind != "cuda":
         raise ValueError("float16 needs a GPU; choose bfloat16 or float32 on this device")

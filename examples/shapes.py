@@ -96,9 +96,9 @@ def colours(random: np.random.Generator) -> np.ndarray:
             return pair
 
 
-def write(out: Path, size: int, each: int, seed: int) -> None:
+def write(out: Path, size: int, each: int, seed: int, progress: bool = True) -> None:
     """`each` pictures of each class into its folder; picture k of a class depends on (seed, class, k) and size."""
-    for number, name in enumerate(tqdm(SHAPES, unit="class")):
+    for number, name in enumerate(tqdm(SHAPES, unit="class", disable=not progress)):
         (out / name).mkdir(parents=True, exist_ok=True)
         for k in range(each):
             random = np.random.default_rng((seed, number, k))

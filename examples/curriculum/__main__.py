@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from examples.curriculum import (  # noqa: F401  (for their rows)
+    coloured,
     courses,
     densities,
     gaussians,
