@@ -16,6 +16,8 @@ from diffusion.networks import default
 from diffusion.options import Options
 from sdekit.noise import key
 
+NEEDED = ("n", "digest", "seed", "options", "step", "steps", "seconds", "losses", "scaler", "levels")  # to go on
+
 
 @dataclass
 class State:
@@ -97,6 +99,10 @@ def resumed(data: Data, out: str | Path, device: str | torch.device) -> State:
         raise ValueError(f"the checkpoint in {out} holds only averaged weights, not the state of a training; "
                          "start a new one in another folder")
     history = header.training
+    lacks = [name for name in NEEDED if name not in history]
+    if lacks:
+        raise ValueError(f"the checkpoint in {out} is of an earlier version, which did not keep {', '.join(lacks)}; it "
+                         "can be sampled, but not go on: start a new training in another folder")
     if history["n"] != len(data):
         raise ValueError(f"the checkpoint in {out} was trained on {history['n']} samples of {header.data['name']}, and "
                          f"{data.name} has {len(data)}; go on with the same data, or choose another folder")

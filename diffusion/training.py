@@ -35,6 +35,7 @@ from sdekit.noise import key, whole
 
 NAME = "checkpoint.safetensors"
 MEASURED = 30.0  # seconds after which a run by minutes knows its number of steps
+LEAST_SCALE = 2.0**-14  # of a loss in float16, which begins at 2^16
 KEPT = "what was learned before is kept. Lower the learning rate or train in float32"
 
 
@@ -232,6 +233,9 @@ def _update(state: State, rate: float, terms: Terms) -> None:
         group["lr"] = rate
     state.scaler.step(state.adam)
     state.scaler.update()
+    if state.scaler.is_enabled() and state.scaler.get_scale() < LEAST_SCALE:  # halved at every gradient not finite
+        raise FloatingPointError(f"the gradient in float16 is not finite at step {state.step + 1}, however the loss is "
+                                 f"scaled; {KEPT}")
     state.step += 1
     _average(state.average, state.model, state.step, state.options.averaging)
     if terms.level is not None and terms.error is not None:

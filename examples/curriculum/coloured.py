@@ -41,7 +41,7 @@ def coloured(figure: Figure) -> list[Number]:
     with TemporaryDirectory() as place:
         data, test = folders(Path(place))
     see = judge(data)
-    shots = Snapshots(GRADED, first=200, seed=43, steps=12, method=df.dpmpp_3m)
+    shots = Snapshots(GRADED, first=100, seed=43, steps=12, method=df.dpmpp_3m)
     for _ in shots.taken(df.train(data, steps=STEPS, network=NETWORK, options=df.Options(batch=32), seed=43)):
         pass
     reports = [df.evaluate(shot.samples, data=data, held_out=test, extractor=see, progress=False)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -674,6 +675,15 @@ def test_a_run_by_minutes_that_stopped_before_its_plan_needs_to_be_told_when_to_
     assert [record.step for record in df.train(points, steps=3, out=tmp_path, resume=True)] == [2, 3]
 
 
+def test_what_an_earlier_version_did_not_keep_is_said(points, tmp_path):
+    list(train(points, steps=1, out=tmp_path))
+    header, tensors = checkpoint.read(tmp_path)
+    told = {k: v for k, v in header.training.items() if k not in ("digest", "levels")}
+    checkpoint.save(tmp_path / FILE, dataclasses.replace(header, training=told), tensors)
+    with pytest.raises(ValueError, match="is of an earlier version, which did not keep digest, levels; it can be"):
+        df.train(points, steps=3, out=tmp_path, resume=True)
+
+
 def test_a_file_with_the_average_alone_cannot_be_resumed(points, tmp_path):
     list(train(points, steps=1, out=tmp_path))
     header, tensors = checkpoint.read(tmp_path, prefix="model.")
@@ -707,6 +717,17 @@ def test_the_schedule_reaches_the_optimiser(tiny, monkeypatch):
     for warm_up in (1, 10):
         next(train(tiny, steps=100, options=dataclasses.replace(SHORT, warm_up=warm_up)))
     assert moved == pytest.approx([2e-3, 2e-4], rel=1e-3)
+
+
+def test_float16_that_is_finite_at_no_scale_ends_the_run(points, monkeypatch):
+    state = new(points, SMALL, SHORT, 0, "cpu")
+    scale = iter([2.0**-13, 2.0**-15])
+    monkeypatch.setattr(state, "scaler", SimpleNamespace(step=lambda adam: None, update=lambda: None,
+                                                         is_enabled=lambda: True, get_scale=lambda: next(scale)))
+    terms = Terms(torch.zeros(1), None, None)
+    training._update(state, 1e-3, terms)
+    with pytest.raises(FloatingPointError, match="not finite at step 2, however the loss is scaled; what was learned"):
+        training._update(state, 1e-3, terms)
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.5])
