@@ -576,7 +576,7 @@ def test_the_preset_is_the_device_s_unless_it_is_named(tmp_path, monkeypatch):
     (("moons", "--minutes", "nan"), "minutes must be positive"), (("moons", "--images", 0), "images must be positive"),
     (("moons", "--steps", 2, "--minutes", 1), "give minutes, steps or images, one of them"),
     (("moons", "--batch", 0), "batch must be positive"), (("moons", "--batch", -3), "batch must be positive"),
-    (("moons", "--loss", "mse"), "--loss is one of edm, ddpm, v, min_snr, flow; got 'mse'"),
+    (("moons", "--loss", "mse"), "--loss is one of edm, ddpm, v, min_snr, flow, likelihood; got 'mse'"),
     (("moons", "--preset", "tpu"), "--preset is one of cpu, gpu, classifier; got 'tpu'"),
     (("moons", "--preset", "classifier"), "the classifier is for pictures"),
     (("moons", "--precision", "int8"), "precision must be one of"),
