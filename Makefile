@@ -33,6 +33,11 @@ bench-peers: .venv-peers/ready bench
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+.venv-peers-mnist/ready: benchmarks/peers/mnist-requirements.txt
+	test -x .venv-peers-mnist/bin/python || $(PYTHON) -m venv .venv-peers-mnist
+	.venv-peers-mnist/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 battery: setup
 	$(BIN)/python benchmarks/battery.py
 
@@ -47,4 +52,4 @@ curriculum: setup
 	$(BIN)/python -m examples.curriculum
 
 clean:
-	rm -rf .venv .venv-peers out
+	rm -rf .venv .venv-peers .venv-peers-mnist out

@@ -1,7 +1,6 @@
 """What other libraries make of MNIST in the same minutes on the same cores: train, sample, grade.
 
-    python -m venv .venv-peers-mnist
-    .venv-peers-mnist/bin/python -m pip install -r benchmarks/peers/mnist-requirements.txt
+    make .venv-peers-mnist/ready
     .venv-peers-mnist/bin/python benchmarks/mnist_peers.py train diffusers --minutes 20
     .venv-peers-mnist/bin/python benchmarks/mnist_peers.py sample diffusers --n 10000 --calls 20
     .venv/bin/python benchmarks/mnist_peers.py grade runs/peers/diffusers/samples.npz
