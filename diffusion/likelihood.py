@@ -28,6 +28,7 @@ from diffusion.process import Level, Process
 from diffusion.views import brief
 from sdekit.noise import MAX_PATHS, check_seed, whole
 
+SMALL = 64  # elements of a sample up to which the trace is exact by default
 PROBES, DRAWS = 0x9B0E, 0xDE9A  # streams: of the probes' signs, and of the noise below a grey level
 
 
@@ -100,7 +101,7 @@ class LogLikelihood:
 
 
 def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process | None = None,
-                   grid: Grid | None = None, *, label: Any = None, trace: int | Literal["exact"] = "exact",
+                   grid: Grid | None = None, *, label: Any = None, trace: int | Literal["exact"] | None = None,
                    prior: Callable[..., Tensor] | None = None, dequantise: int = 0, width: float = WIDTH,
                    seed: int | None = None, first: int = 0, method: sk.ODEMethod | None = None,
                    rtol: float = TOLERANCE, atol: float = TOLERANCE, batch: int = 256,
@@ -110,7 +111,8 @@ def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process 
     x            (n, ...), a tensor or a NumPy array, at the last level of the process's span, or of the grid
     process, grid  as of `diffusion.encode`: of a grid the levels are the steps
     label        the class of each, or one of all: log p(x | label)
-    trace        "exact", or a number of probes: then nats has a standard error, and one evaluation takes as many
+    trace        "exact", or a number of probes; by default exact for laws that know their covariance and for d up to
+                 64, and 4 probes beyond. With probes nats has a standard error, and one evaluation takes as many
                  products with the Jacobian instead of d. The probes' signs are functions of (seed, first + i, probe),
                  the same along the whole flow
     prior        log p of x at the first level, (x, alpha, sigma, condition) -> (n,), such as `log_prob` of an exact
@@ -129,12 +131,14 @@ def log_likelihood(denoiser: Denoiser, x: Tensor | np.ndarray, process: Process 
     (tensor([-2.9492], dtype=torch.float64), tensor([-2.9492], dtype=torch.float64))
     """
     route = Route.of(process, grid, method, rtol, atol)
-    probes = 0 if isinstance(trace, str) and trace == "exact" else whole(
-        'trace, "exact" or the number of probes,', trace, 2**20, start=1)
     draws, first = whole("dequantise, the number of draws,", dequantise, 2**20), whole("first", first, MAX_PATHS)
     if not 0 < width < math.inf:
         raise ValueError(f"width is that of a grey level in the units of x, positive; got {width!r}")
     seed, x = check_seed(seed), samples(denoiser, x)
+    if trace is None:
+        trace = "exact" if _knows_covariance(denoiser) or x[0].numel() <= SMALL else 4
+    probes = 0 if isinstance(trace, str) and trace == "exact" else whole(
+        'trace, "exact" or the number of probes,', trace, 2**20, start=1)
     runs, begin = [], first
     with torch.no_grad():
         for part, labels in parts(denoiser, x, label, batch, progress):
@@ -186,9 +190,9 @@ def _one(flow: Flow, x: Tensor, signs: Tensor | None, route: Route, prior: Calla
 def _traced(flow: Flow, x: Tensor, alpha: float, sigma: float, row: Tensor,
             signs: Tensor | None) -> tuple[Tensor, Tensor]:
     """D, and tr dD/dx (rows, 1), or v^T dD/dx v of each probe (rows, probes)."""
-    covariance = getattr(type(flow.denoiser), "covariance", None)  # not that of a base, through `Derived`
-    if signs is None and covariance is not None:
-        C = covariance(flow.denoiser, x, alpha, sigma, None if flow.labels is None else flow.labels[row])
+    if signs is None and _knows_covariance(flow.denoiser):
+        own: Any = flow.denoiser
+        C = own.covariance(x, alpha, sigma, None if flow.labels is None else flow.labels[row])
         return (flow.denoised(x, alpha, sigma, row),
                 alpha / sigma**2 * C.diagonal(dim1=1, dim2=2).sum(1, keepdim=True))
     with torch.enable_grad():
@@ -206,6 +210,11 @@ def _traced(flow: Flow, x: Tensor, alpha: float, sigma: float, row: Tensor,
         products.append((grad.reshape(v.shape) * v).sum(1))
     each = torch.stack(products, 1)
     return D.detach(), each.sum(1, keepdim=True) if signs is None else each
+
+
+def _knows_covariance(denoiser: Any) -> bool:
+    """Itself: not its base, through `Derived`."""
+    return hasattr(type(denoiser), "covariance")
 
 
 def _signs(seed: int, names: range, draw: int, probes: int, size: int) -> Tensor | None:

@@ -55,6 +55,11 @@ class LogNormal:
     mean: float = 0.3
     deviation: float = 1.4
 
+    def __post_init__(self):
+        if not (math.isfinite(self.mean) and 0 < self.deviation < math.inf):
+            raise ValueError("ln l ~ N(mean, deviation^2) takes a finite mean and a positive deviation; got "
+                             f"{self.mean!r} and {self.deviation!r}")
+
     def __call__(self, u: Tensor) -> Tensor:
         """The level below which a share u of them lies."""
         return (self.mean + self.deviation * torch.special.ndtri(u)).exp()
@@ -69,7 +74,7 @@ class LogUniform:
     high: float = 40.0
 
     def __post_init__(self):
-        if not 0 < self.low < self.high:
+        if not 0 < self.low < self.high < math.inf:
             raise ValueError(f"noise levels run from low to high, 0 < low < high; got {self.low} and {self.high}")
 
     def __call__(self, u: Tensor) -> Tensor:
@@ -137,6 +142,10 @@ class MinSNR:
     """min(1 / l^2, most)."""
 
     most: float = 5.0
+
+    def __post_init__(self):
+        if not 0 < self.most < math.inf:
+            raise ValueError(f"the weight of an error is at most a positive number, got {self.most!r}")
 
     def __call__(self, level: Tensor, gaussian: Tensor) -> Tensor:
         """w(level)."""

@@ -53,6 +53,9 @@ class Options:
                 raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
             if name in positive and not 0 < float(value) < math.inf:
                 raise ValueError(f"{name} must be positive, got {value!r}")
+        for name in ("decay", "averaging"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} is a share of the run, at most 1; got {getattr(self, name)!r}")
         if not isinstance(self.batch, Integral):
             raise TypeError(f"batch is a whole number of samples, got {self.batch!r}")
         if not isinstance(self.dequantise, bool):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,10 @@ class _Run:
     def of(cls, denoiser, n, label, steps, method, seed, first, guidance, interval, process, grid, shape, start, close,
            nested) -> "_Run":
         n, seed, first = whole("n", n, MAX_PATHS, start=1), check_seed(seed), whole("first", first, MAX_PATHS)
+        if not callable(denoiser):
+            loads = f"; load it: df.load({denoiser!r})" if isinstance(denoiser, str | Path) else ""
+            raise TypeError(f"a denoiser is a function of (x, alpha, sigma, condition), such as df.load() or "
+                            f"df.exact.Gaussian(0.0, 1.0); got {denoiser!r:.80}{loads}")
         if not isinstance(method, Sampler):
             raise TypeError("method must be a sampler, such as df.heun, df.dpmpp_2m or df.reverse_sde(); got "
                             f"{method!r}")

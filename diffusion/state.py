@@ -71,6 +71,9 @@ class State:
 def new(data: Data, network: Any, options: Options | None, seed: int, device: str | torch.device) -> State:
     """Before the first step; what the network knows of the data in closed form is fitted."""
     x = data.tensor()
+    if options is not None and options.dequantise and x.ndim != 4:
+        raise ValueError(f"dequantise adds the noise below a grey level of pictures, and {data.name} has samples of "
+                         f"shape {tuple(x.shape[1:])}; leave it out")
     center = x.mean(0)
     spread = float((x - center).square().mean().sqrt())
     if not spread > 0:

@@ -25,6 +25,7 @@ from torch import nn
 
 from diffusion.bytes import dequantised
 from diffusion.data import Data
+from diffusion.device import usable
 from diffusion.journal import Journal
 from diffusion.levels import Levels
 from diffusion.losses import Terms
@@ -34,6 +35,7 @@ from diffusion.state import State, new, resumed
 from sdekit.noise import key, whole
 
 NAME = "checkpoint.safetensors"
+EARLY = 2.0  # seconds after which a run is first kept; then after twice the time, until that is `save_every`
 MEASURED = 30.0  # seconds after which a run by minutes knows its number of steps
 LEAST_SCALE = 2.0**-14  # of a loss in float16, which begins at 2^16
 KEPT = "what was learned before is kept. Lower the learning rate or train in float32"
@@ -58,15 +60,15 @@ class Record:
 
 
 def train(data: Data, *, minutes: float | None = None, steps: int | None = None, images: int | None = None,
-          out: str | Path | None = None, network: Any = None, options: Options | None = None, seed: int = 0,
+          out: str | Path | None = None, network: Any = None, options: Options | None = None, seed: int | None = None,
           resume: bool = False, save_every: float = 60.0, device: str | torch.device = "cpu") -> Iterator[Record]:
     """Train a network on `data`, yielding a `Record` after every step; `load(out)` is the averaged network.
 
     data            `Images`, `Points` or whatever has their attributes
     minutes, steps, images   when to stop: give one. `minutes` become a number of steps once the speed is known, after
                     30 seconds; `images` are samples seen, counted as often as they are
-    out             folder for checkpoint.safetensors, written every `save_every` seconds, at the end and on Ctrl-C, and
-                    for metrics.jsonl, a line every 20 steps
+    out             folder for checkpoint.safetensors, written every `save_every` seconds (more often in the first
+                    minute), at the end and on Ctrl-C, and for metrics.jsonl, a line every 20 steps
     network         the network's configuration, a record of `diffusion.networks`; by default a U-Net for pictures and
                     a perceptron for points, of the data's shape and classes
     resume          go on from `out`'s checkpoint, as if the run had not been interrupted
@@ -75,36 +77,58 @@ def train(data: Data, *, minutes: float | None = None, steps: int | None = None,
     the last checkpoint stays, and where there is none yet the step before is kept. OSError where the last checkpoint
     cannot be written; while the run lasts that is a warning, and the one before stays.
     """
-    if resume and out is None:
-        raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
-    if resume and not (options is None and network is None):
-        raise ValueError("a resumed run keeps the options and the network of its checkpoint; leave them out")
-    if not resume and out is not None and (Path(out) / NAME).exists():
-        raise FileExistsError(f"{out} already holds a checkpoint; resume=True goes on from it, or take another folder")
-    lengths = {"minutes": minutes, "steps": steps, "images": images}
-    given = {name: v for name, v in lengths.items() if v is not None}
-    if len(given) > 1 or (not given and not resume):
-        raise ValueError(f"give minutes, steps or images, one of them; got {given or 'none of them'}")
-    for name, value in {**given, "save_every": save_every}.items():
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    for name, value in given.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive, got {value!r}")
-        if name != "minutes" and value != int(value):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
+    _check(data, out, network, options, seed, resume)
+    _check_length({"minutes": minutes, "steps": steps, "images": images}, resume)
+    if isinstance(save_every, bool) or not isinstance(save_every, Real):
+        raise TypeError(f"save_every must be a number, got {save_every!r} ({type(save_every).__name__})")
     if not save_every >= 0:
         raise ValueError(f"save_every must be seconds, 0 or more, got {save_every!r}")
-    if not len(data):
-        raise ValueError(f"{data.name} holds no samples; there is nothing to learn")
-    seed = whole("seed", seed, 2**32)
-    if out is not None:
-        written([network, options])  # before any work: what cannot be kept in a checkpoint
+    seed, device = whole("seed", 0 if seed is None else seed, 2**32), usable(device)
     begun = resumed(data, out, device) if resume and out is not None else new(data, network, options, seed, device)
     if images is not None:
         steps = math.ceil(images / begun.batch)
     _plan(begun, minutes, steps)
     return _run(data, begun, minutes, None if out is None else Path(out), save_every)
+
+
+def _check(data: Any, out: str | Path | None, network: Any, options: Options | None, seed: int | None,
+           resume: bool) -> None:
+    """What can be known to be wrong before any work."""
+    if not all(hasattr(data, name) for name in ("tensor", "labels", "classes", "shape", "name")):
+        raise TypeError("data are `Images`, `Points` or alike, such as df.mnist() or df.data.load(\"moons\"); got "
+                        f"{data!r:.80}")
+    if not len(data):
+        raise ValueError(f"{data.name} holds no samples; there is nothing to learn")
+    if network is not None and not (hasattr(network, "build") and hasattr(network, "check")):
+        raise TypeError("network is a configuration, such as df.UNetConfig.of(data.shape, len(data.classes)); got "
+                        f"{network!r:.80}")
+    if options is not None and not isinstance(options, Options):
+        raise TypeError(f"options are df.Options(...), got {options!r:.80}")
+    if resume and out is None:
+        raise ValueError("resume=True needs out=, the folder that holds the checkpoint to go on from")
+    if resume and not (options is None and network is None and seed is None):
+        raise ValueError("a resumed run keeps the options, the network and the seed of its checkpoint; leave them out")
+    place = Path("." if out is None else out)
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"out is a folder, got {out}, and {there} is a file; choose another")
+    if not resume and out is not None and (Path(out) / NAME).exists():
+        raise FileExistsError(f"{out} already holds a checkpoint; resume=True goes on from it, or take another folder")
+    if out is not None:
+        written([network, options])  # what cannot be kept in a checkpoint
+
+
+def _check_length(lengths: dict[str, float | None], resume: bool) -> None:
+    given = {name: v for name, v in lengths.items() if v is not None}
+    if len(given) > 1 or (not given and not resume):
+        raise ValueError(f"give minutes, steps or images, one of them; got {given or 'none of them'}")
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+        if name != "minutes" and value != int(value):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
 
 
 def _plan(state: State, minutes: float | None, steps: int | None) -> None:
@@ -149,7 +173,7 @@ def _run(data: Data, state: State, minutes: float | None, out: Path | None, save
                 record = Record(state.step, state.steps, loss, speed, state.seconds, rate, state.average, state.levels)
                 journal.add(record)
             yield record
-            if known or time.monotonic() - saved > save_every:
+            if known or time.monotonic() - saved > min(save_every, max(EARLY, saved - begun)):
                 _try(save)
     except FloatingPointError:
         # the weights that led here may be spoilt though finite: better the checkpoint before, if there is one

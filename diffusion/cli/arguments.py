@@ -7,6 +7,7 @@ import torch
 import typer
 
 import diffusion as df
+from diffusion.device import usable
 
 Model = Annotated[Path | None, typer.Argument(help="A training folder or checkpoint; without one, the shipped digits.")]
 Steps = Annotated[int, typer.Option(help="Steps of the sampler.")]
@@ -37,12 +38,7 @@ def denoiser(model: Path | None, device: str | None) -> Any:
 
 def usable_device(name: str | None) -> str:
     """The device asked for, else a GPU, else the CPU. Raises ValueError for one that is not there."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # an assertion where torch was built without CUDA
-        raise ValueError(f"the device {name!r} cannot be used here ({error}); cpu always can") from None
-    return name
+    return str(usable(name or ("cuda" if torch.cuda.is_available() else "cpu")))
 
 
 def guidance_scale(given: float | None, net: Any) -> float:

@@ -48,8 +48,8 @@ def sample(model: Model = None,
         _keep(result, net, out, len(classes) if label is None and first == 0 else None)
         which = f"samples {first} to {last}" if count > 1 else f"sample {first}"
         nfe = torch.as_tensor(result.nfe, dtype=torch.float64).mean()
-        typer.echo(f"wrote {out}: {which} of seed {result.info['seed']}, {nfe:g} network evaluations each, "
-                   f"{result.seconds:.1f} s")
+        typer.echo(f"wrote {out}: {which} of seed {result.info['seed']}, {nfe:g} network evaluations each "
+                   f"({method}, {steps} steps, guidance {scale:g}), {result.seconds:.1f} s")
         if strip is not None:
             write(df.plot.strip(result), strip)
             typer.echo(f"wrote {strip}")
@@ -75,7 +75,10 @@ def _keep(result: df.Samples, net: Any, out: Path, columns: int | None) -> None:
     """The samples as a picture, or as arrays that `df.data.load` reads; a column for each class, if it may be."""
     x, classes = result.samples, net.header.data["classes"]
     if out.suffix == ".npz":
-        labels = {} if result.label is None else {"labels": result.label.numpy(), "classes": np.array(classes)}
+        labels = {}
+        if result.label is not None:  # data have no class without a sample
+            drawn, numbers = result.label.unique(return_inverse=True)
+            labels = {"labels": numbers.numpy(), "classes": np.array([classes[k] for k in drawn.tolist()])}
         if x.ndim == 4:
             _arrays(out, images=((x.clamp(-1, 1) + 1) * 127.5).round().byte().numpy(), **labels)
         else:

@@ -1,6 +1,7 @@
 """What is said on the terminal, and the files that a command writes."""
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,16 @@ def plain_errors() -> Iterator[None]:
         line = " ".join(str(error).split()) or type(error).__name__
         typer.echo(f"error: {line}", err=True)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def end_as_interrupt() -> Iterator[None]:
+    """An ordinary kill (SIGTERM, as of `timeout`, containers, schedulers) is Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

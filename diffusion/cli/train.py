@@ -16,7 +16,7 @@ from tqdm import tqdm
 import diffusion as df
 from diffusion.cli import named
 from diffusion.cli.arguments import Channels, Device, Folder, Sha256, Size, read, usable_device, words
-from diffusion.cli.terminal import plain_errors, write
+from diffusion.cli.terminal import end_as_interrupt, plain_errors, write
 from diffusion.presets import PRESETS
 from diffusion.presets import precision as fastest
 from diffusion.training import NAME
@@ -53,7 +53,7 @@ def train(data: Annotated[str, typer.Argument(metavar="DATA", help="mnist, fashi
     last: df.Record | None = None
     out = out or Path("runs", "-".join(filter(None, (_name(data), _file_name(only or "")))))
     told = {"folder": folder, "size": size, "channels": channels, "sha256": sha256}
-    with plain_errors():
+    with plain_errors(), end_as_interrupt():
         try:
             begins = {"preset": preset, "batch": batch, "loss": loss, "precision": precision, "seed": seed,
                       "dequantise": dequantise or None}
@@ -63,10 +63,13 @@ def train(data: Annotated[str, typer.Argument(metavar="DATA", help="mnist, fashi
             where = usable_device(device)
             given = named.only(read(data, "train", told), only)
             network, options = (None, None) if resume else _preset(where, given, **begins)
+            noun = "samples" if len(given.shape) == 1 else "images"
+            typer.echo(f"{given.name}: {len(given):,} {noun} of shape {tuple(given.shape)}, {len(given.classes)} "
+                       f"class{'es' * (len(given.classes) > 1)}; on {where}, into {out}")
             records: Any = df.train(given, minutes=minutes, steps=steps, images=images, out=out, network=network,
-                                    options=options, seed=seed or 0, resume=resume, device=where)
+                                    options=options, seed=seed, resume=resume, device=where)
             with closing(records):  # wherever Ctrl-C came, what was learned is kept before it is said
-                for record in _followed(records, out, snapshots, "samples" if len(given.shape) == 1 else "images"):
+                for record in _followed(records, out, snapshots, noun):
                     last = record
         except KeyboardInterrupt:
             known = last is not None and last.steps is not None  # and so kept with the checkpoint
@@ -132,7 +135,8 @@ def _followed(records: Any, out: Path, snapshots: bool, noun: str) -> Iterator[d
     begun, shots = first.step - 1, None
     going: Iterable[df.Record] = chain([first], records)
     if snapshots and isinstance(first.model, df.Preconditioned) and len(first.model.shape) == 3:
-        shots = df.Snapshots(10, steps=10)
+        classes = first.model.classes
+        shots = df.Snapshots(classes * max(1, 12 // classes) if classes <= 12 else 12, steps=10)
         going = shots.taken(going)
     picture, drawn, average = out / (f"snapshots-from-{begun}.png" if begun else "snapshots.png"), 0, first.loss
     often = 0.1 if sys.stderr.isatty() else 10.0  # seconds: a file gets few lines

@@ -231,6 +231,12 @@ def test_the_numbers_of_pictures_are_data_again(model, tmp_path):
     torch.testing.assert_close(data.tensor(), exact.clamp(-1, 1).float(), rtol=0, atol=1.01 / 255)  # half a grey level
 
 
+def test_a_file_of_one_class_s_samples_is_data_of_that_class(model, tmp_path):
+    done("sample", model, "--out", tmp_path / "x.npz", "--index", "0-3", "--steps", 1, "--label", "b")
+    data = df.data.load(tmp_path / "x.npz")
+    assert data.classes == ("b",) and data.labels.tolist() == [0, 0, 0, 0]
+
+
 def test_points_are_drawn_as_points_and_without_guidance(moons, tmp_path, monkeypatch):
     calls, points = [], df.plot.points
     monkeypatch.setattr(df.plot, "points", lambda *a, **k: calls.append((a, k)) or points(*a, **k))
@@ -271,7 +277,7 @@ def test_an_index_that_is_no_range_is_refused(model, tmp_path, index):
     (("--seed", -1), "seed must be at least 0"), (("--seed", 2**64), "seed must be at least 0"),
     (("--index", f"{2**40}-{2**40 + 1}"), "--index must be below 2^40"), (("--index", 10**30), "below 2^40"),
     (("--index", "0-999999999999"), "at most 4096 samples, and --index 0-999999999999 asks for 1000000000000"),
-    (("--device", "teapot"), "the device 'teapot' cannot be used here"), (("--device", "cuda:99"), "cpu always can"),
+    (("--device", "teapot"), "the device 'teapot' cannot be used here"), (("--device", "cuda:99"), '"cpu" always can'),
 ])
 def test_sample_refuses_what_makes_no_sense(model, tmp_path, options, message):
     refused(run("sample", model, "--out", tmp_path / "x.png", "--index", "0-1", "--steps", 1, *options), message)
@@ -377,7 +383,8 @@ def judge(blobs, tmp_path_factory):
     """A classifier of the blobs, by the command line."""
     out = tmp_path_factory.mktemp("runs") / "judge"
     said = done("train", blobs, "--preset", "classifier", "--steps", 60, "--batch", 30, "--out", out).stdout
-    assert said == f"wrote {out / FILE}; evaluate takes it as --extractor\n"
+    assert said == (f"blobs: 90 images of shape (1, 8, 8), 3 classes; on cpu, into {out}\n"
+                    f"wrote {out / FILE}; evaluate takes it as --extractor\n")
     return out
 
 
@@ -543,10 +550,10 @@ def test_a_run_on_the_folder_where_one_is_has_its_name(tmp_path, monkeypatch):
     assert _name(".") == "flowers"
 
 
-def test_the_options_reach_the_data_and_the_training(small, tmp_path, monkeypatch):
+def test_the_options_reach_the_data_and_the_training(blobs, small, tmp_path, monkeypatch):
     asked, load = [], df.data.load
     monkeypatch.setattr(df.data, "load", lambda what, split, **options: asked.append((what, split, options))
-                        or load("moons"))
+                        or load(blobs))
     done("train", "mnist", "--out", tmp_path, "--steps", 1, "--batch", 2, "--loss", "min-snr", "--precision",
          "bfloat16", "--dequantise", "--folder", "here", "--sha256", "12")
     assert asked == [("mnist", "train", {"folder": Path("here"), "sha256": "12"})]
@@ -661,6 +668,15 @@ def test_ctrl_c_before_the_first_step_says_all_of_it_again(small, tmp_path, monk
     assert result.stderr.strip() == (
         "stopped before the first step, and nothing was kept; begin again with: diffusion train moons "
         f"--out {tmp_path} --steps 9 --batch 3 --loss v --dequantise")
+
+
+def test_an_ordinary_kill_is_ctrl_c(small, tmp_path, monkeypatch):
+    """SIGTERM, as `timeout`, containers and schedulers send it."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(df.data, "load", lambda *a, **k: signal.raise_signal(signal.SIGTERM))
+    result = run("train", "moons", "--out", tmp_path, "--steps", 9)
+    assert result.exit_code == 130 and "stopped before the first step" in result.stderr
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_is_lost_at_the_last_save_is_said(small, tmp_path, monkeypatch):

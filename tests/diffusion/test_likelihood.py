@@ -101,6 +101,15 @@ def test_the_trace_by_autograd_is_that_of_the_covariance():
     assert found.prior_gap is None
 
 
+@pytest.mark.parametrize("d, probes", [(64, False), (65, True)])
+def test_the_trace_of_a_large_sample_is_estimated_unless_asked_for(d, probes):
+    law = df.exact.Gaussian(torch.zeros(d), 0.5)
+    grid, x = df.grid.log_snr(df.VP(), 3), torch.zeros(2, d, dtype=torch.float64)
+    assert (log_likelihood(plain(law), x, grid=grid, seed=1).stderr is not None) is probes
+    assert log_likelihood(law, x, grid=grid).stderr is None
+    assert log_likelihood(plain(law), x, grid=grid, trace="exact").stderr is None
+
+
 def test_a_derived_denoiser_does_not_pass_for_its_base():
     data, process = df.exact.Gaussian(0.5, 0.8, shape=(2,)), df.VP()
     x, level = at_the_end(data, process, 20, seed=6)

@@ -268,3 +268,11 @@ def test_a_loss_has_a_gradient_and_hands_on_the_label(name):
 def test_levels_that_are_no_interval_are_refused(low, high):
     with pytest.raises(ValueError, match="noise levels run from low to high"):
         LogUniform(low, high)
+
+
+@pytest.mark.parametrize("make", [lambda: df.losses.min_snr(-1.0), lambda: df.losses.min_snr(math.nan),
+                                  lambda: df.losses.edm(mean=math.nan), lambda: df.losses.edm(deviation=-1.0),
+                                  lambda: df.losses.likelihood(high=math.inf)])
+def test_what_would_train_the_wrong_way_is_refused(make):
+    with pytest.raises(ValueError, match="got"):
+        make()

@@ -57,3 +57,9 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_nought(warm_up, decay, st
     up, down = np.maximum((k + 1) / warm_up, 10 * k / steps), (1 - k / steps) / decay
     np.testing.assert_allclose(rate, 3e-3 * np.minimum(1, np.minimum(up, down)), rtol=8 * EPS)
     assert (rate > 0).all() and options.rate(steps, 1.0) == 0 == options.rate(steps + 5, 1.1)
+
+
+@pytest.mark.parametrize("name", ["decay", "averaging"])
+def test_a_share_above_one_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is a share of the run, at most 1; got 5"):
+        df.Options(**{name: 5})

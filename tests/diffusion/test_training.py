@@ -370,11 +370,13 @@ def test_a_step_longer_than_the_minutes_is_the_last(points, monkeypatch):
 
 
 def test_a_resumed_run_keeps_its_plan_seed_and_options(points, tmp_path):
-    options = dataclasses.replace(SHORT, batch=8, drop_label=0.5, loss=df.losses.v(), dequantise=True)
+    options = dataclasses.replace(SHORT, batch=8, drop_label=0.5, loss=df.losses.v())
     run = train(points, steps=5, out=tmp_path, seed=4, options=options)
     list(islice(run, 2))
     run.close()
-    records = list(df.train(points, out=tmp_path, resume=True, seed=9))
+    with pytest.raises(ValueError, match="keeps the options, the network and the seed of its checkpoint; leave them"):
+        df.train(points, out=tmp_path, resume=True, seed=9)
+    records = list(df.train(points, out=tmp_path, resume=True))
     assert [record.step for record in records] == [3, 4, 5]
     history = checkpoint.read(tmp_path)[0].training
     assert history["seed"] == 4 and history["steps"] == history["step"] == 5 and history["images"] == 40
@@ -519,7 +521,7 @@ def test_a_full_disk_is_a_warning_while_there_is_time_to_make_room(points, tmp_p
 
 
 def test_a_checkpoint_that_cannot_be_written_is_tried_again_after_as_long_as_was_asked(points, tmp_path, monkeypatch):
-    """Not at every step: it takes its time."""
+    """Not at every step, as it takes its time; at first after 2 s and twice that."""
     tried = []
     monkeypatch.setattr(training, "time", Clock(0.25))
     monkeypatch.setattr(checkpoint, "save_file", lambda *args, **named: [tried.append(0), full()])
@@ -527,7 +529,7 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again_after_as_long_as_was
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         list(islice(run, 40))  # half a second each, and one look at the clock for each attempt
-    assert len(tried) == 4
+    assert len(tried) == 5
     with pytest.raises(OSError):
         run.close()
 
@@ -564,9 +566,29 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_work(points, tmp_pat
     (tmp_path / "file").write_text("")
     calls = []
     for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(OSError, match="file"):
+        with pytest.raises(NotADirectoryError, match="out is a folder, got .*file.*, and .*/file is a file; choose"):
             list(train(points, steps=2, out=out, options=told(lambda *asked: calls.append(0))))
     assert calls == []
+
+
+def test_points_have_no_grey_levels(points):
+    with pytest.raises(ValueError, match="noise below a grey level of pictures, and two clouds has samples of shape"):
+        train(points, steps=1, options=dataclasses.replace(SHORT, dequantise=True))
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"data": "moons"}, r"data are `Images`, `Points` or alike, .* got 'moons'"),
+    ({"data": None}, "data are `Images`.* got None"), ({"network": "cpu"}, "network is a configuration, .* got 'cpu'"),
+    ({"options": 3}, r"options are df.Options\(...\), got 3")])
+def test_what_is_of_another_kind_is_refused(points, given, message):
+    with pytest.raises(TypeError, match=message):
+        df.train(**{"data": points, "steps": 1, **given})
+
+
+@pytest.mark.parametrize("device", ["gpu7", "cuda:99", 5])
+def test_a_device_that_is_not_there_is_refused(points, device):
+    with pytest.raises(ValueError, match=rf"the device '?{device}'? cannot be used here \(.*\); \"cpu\" always can"):
+        train(points, steps=1, device=device)
 
 
 @pytest.mark.parametrize("given, message", [
@@ -697,7 +719,7 @@ def test_a_finished_run_is_not_overwritten(points, tmp_path):
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(FileExistsError, match="already holds a checkpoint; resume=True goes on from it"):
         train(points, steps=1, out=tmp_path)
-    with pytest.raises(ValueError, match="a resumed run keeps the options and the network of its checkpoint"):
+    with pytest.raises(ValueError, match="a resumed run keeps the options, the network and the seed of its"):
         df.train(points, steps=2, out=tmp_path, resume=True, options=df.Options(loss=df.losses.ddpm()))
     assert (tmp_path / FILE).read_bytes() == before
 
