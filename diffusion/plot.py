@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from diffusion.journal import EVERY, read_lines
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from diffusion.compare import Comparison, Estimate
     from diffusion.diagnosis import Diagnosis
 
+LEGEND = 40  # the size of a dot in a legend of points, however small those are
+
 
 def grid(samples: Tensor | np.ndarray, columns: int | None = None, ax: Axes | None = None,
          rows: list[str] | None = None, titles: list[str] | None = None) -> Axes:
@@ -29,15 +32,15 @@ def grid(samples: Tensor | np.ndarray, columns: int | None = None, ax: Axes | No
 
     rows, titles   names beside the rows and above the columns, one for each
 
-    Returns the Axes. Raises ValueError for samples that are no pictures, and for too few or too many names.
+    Returns the Axes. Raises ValueError for samples that are no pictures, or all NaN, and for too few or too many names;
+    TypeError for what is no array.
 
     >>> import torch
     >>> grid(torch.zeros(12, 1, 28, 28), columns=4).images[0].get_array().shape
     (90, 120)
     """
-    samples = torch.as_tensor(samples)
     shown = mosaic(samples, columns)
-    _, _, height, width = samples.shape
+    height, width = np.shape(samples)[2:]
     down, across = len(shown) // (height + 2), shown.shape[1] // (width + 2)
     for name, given, count, what in (("rows", rows, down, "rows"), ("titles", titles, across, "columns")):
         if given is not None and len(given) != count:
@@ -98,23 +101,28 @@ def training(run: str | Path | Sequence[dict[str, Any]], axes: Sequence[Axes] | 
     run    a training's folder, its metrics.jsonl, or the lines that `diffusion.journal.read_lines` read
     axes   two, for the two
 
-    Errors |D - x_0|^2 / d are drawn at a tenth of the run, at a third, and at its end. Returns the two Axes, the second
-    empty where the loss has no noise levels. Raises ValueError where there is no line.
+    Errors |D - x_0|^2 / d are drawn at a tenth of the run, at a third, and at its end. The axis of the losses is
+    logarithmic where their means span more than a decade. Returns the two Axes, the second empty, and narrow if made
+    here, where the loss has no noise levels. Raises ValueError where there is no line.
     """
     lines = read_lines(run) if isinstance(run, str | Path) else list(run)
     if not lines:
         raise ValueError(f"there is no line of a training in {run!r}; one is written every {EVERY} steps, with the "
                          "checkpoint")
+    told = [line for line in lines if line.get("levels")]
     if axes is None:
-        axes = list(plt.figure(figsize=(10, 4), layout="constrained").subplots(1, 2))
+        figure = plt.figure(figsize=(10, 4), layout="constrained")
+        axes = list(figure.subplots(1, 2, width_ratios=(1 if told else 4, 1)))
     left, right = axes
     step, loss = np.array([line["step"] for line in lines]), np.array([line["loss"] for line in lines])
     width = max(1, len(loss) // 25)
     left.plot(step, loss, color="0.8", linewidth=0.8)
     smooth = np.convolve(loss, np.full(width, 1 / width), "valid")
     left.plot(step[width - 1:], smooth, color="C0", label=f"mean of {EVERY * width} steps")
-    left.set(xlabel="step", ylabel="loss", yscale="log" if (loss > 0).all() else "linear")
-    told = [line for line in lines if line.get("levels")]
+    # Within a decade a logarithmic axis has no power of ten to name.
+    decades = loss.min() > 0 and smooth.max() > 10 * smooth.min()
+    left.set(xlabel="step", ylabel="loss", yscale="log" if decades else "linear")
+    left.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     last = len(told) - 1
     moments = dict.fromkeys((last // 10, last // 3, last)) if told else {}
     for n, color in zip(moments, ("0.75", "0.5", "C0")[-len(moments):]):
@@ -123,7 +131,8 @@ def training(run: str | Path | Sequence[dict[str, Any]], axes: Sequence[Axes] | 
         if n == last:
             right.loglog(level, gaussian, "--", color="black", linewidth=1, label="Gaussian, closed form")
     if not told:
-        right.text(0.5, 0.5, "this loss has no noise levels", transform=right.transAxes, ha="center", va="center")
+        right.text(0.5, 0.5, "this loss has\nno noise levels", transform=right.transAxes, ha="center", va="center")
+        right.set_axis_off()
     right.set(xlabel="noise level sigma/alpha", ylabel="mean square error of x₀")
     return _finished(left), _finished(right)
 
@@ -242,13 +251,21 @@ def points(samples: Tensor | np.ndarray, label: Tensor | np.ndarray | Sequence[i
     if len(of) not in (1, len(x)):
         raise ValueError(f"label must be one, or one for each of the {len(x)} points; got {len(of)}")
     of = np.broadcast_to(of, len(x))
-    ax = ax or plt.figure(figsize=(6, 6), layout="constrained").add_subplot()
+    figure = plt.figure(layout="constrained") if ax is None else None
+    ax = ax or plt.gcf().add_subplot()
     size = float(np.clip(6000 / len(x), 1, 20))
     for k in np.unique(of):
         name = None if label is None else classes[k] if classes is not None else f"class {k}"
         ax.scatter(*x[of == k].T, s=size, color=f"C{k % 10}", linewidths=0, label=name)
     ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     _finished(ax)
-    if label is not None:  # above, where no point can be taken for the legend's
-        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
+    names, columns = 0 if label is None else len(np.unique(of)), 4
+    if figure is not None:  # a canvas in the shape of the data
+        across, down = np.ptp([ax.get_xlim(), ax.get_ylim()], axis=1)
+        width, height = 5.3 * np.clip([across / down, down / across], 0.25, 1)
+        columns = max(1, int(width / 1.3))
+        figure.set_size_inches(width + 0.7, height + 0.6 + 0.25 * -(-names // columns))
+    if names:  # above, where no point can be taken for the legend's
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0,
+                  markerscale=(LEGEND / size) ** 0.5)
     return ax

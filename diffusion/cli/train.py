@@ -136,7 +136,7 @@ def _followed(records: Any, out: Path, snapshots: bool, noun: str) -> Iterator[d
     going: Iterable[df.Record] = chain([first], records)
     if snapshots and isinstance(first.model, df.Preconditioned) and len(first.model.shape) == 3:
         classes = first.model.classes
-        shots = df.Snapshots(classes * max(1, 12 // classes) if classes <= 12 else 12, steps=10)
+        shots = df.Snapshots(12 // classes * classes or 12, steps=10)
         going = shots.taken(going)
     picture, drawn, average = out / (f"snapshots-from-{begun}.png" if begun else "snapshots.png"), 0, first.loss
     often = 0.1 if sys.stderr.isatty() else 10.0  # seconds: a file gets few lines

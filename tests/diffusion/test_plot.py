@@ -37,8 +37,9 @@ def test_every_picture_is_in_its_place(n, columns, down, channels):
         assert (cell == 1).all()
 
 
-@pytest.mark.parametrize("n, columns", [(1, 1), (4, 2), (5, 3), (9, 3), (12, 4), (64, 8)])
-def test_without_a_number_of_columns_it_is_about_square(n, columns):
+@pytest.mark.parametrize("n, columns", [(1, 1), (3, 3), (4, 2), (5, 3), (7, 3), (8, 4), (9, 3), (10, 5), (12, 4),
+                                        (20, 5), (26, 6), (64, 8)])
+def test_without_a_number_of_columns_it_is_about_square_and_full_where_it_can_be(n, columns):
     assert shown(df.plot.grid(pictures(n))).shape == (-(-n // columns) * 5, columns * 6)
 
 
@@ -98,6 +99,21 @@ def test_samples_are_left_as_they_are():
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"pictures must be \(n, 1 or 3 channels, height, width\), got"):
         df.plot.grid(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("wrong, name", [("a", "str"), (None, "NoneType"), (["a"], "list"),
+                                         (np.array(["a"]), "ndarray")])
+def test_what_is_no_array_is_refused(wrong, name):
+    with pytest.raises(TypeError, match=rf"pictures must be a tensor or an array \(n, .*, got {name}"):
+        df.plot.grid(wrong)
+
+
+def test_pictures_that_are_all_nan_are_refused_and_others_drawn_beside_them():
+    x = pictures(3)
+    x[1] = torch.nan
+    assert np.isfinite(shown(df.plot.grid(x, 3))[:, :6]).all()
+    with pytest.raises(ValueError, match="every number of these 3 pictures is NaN"):
+        df.plot.grid(torch.full_like(x, torch.nan))
 
 
 def test_no_picture_is_refused():
@@ -198,8 +214,25 @@ def test_a_training_shows_its_losses_and_its_errors_beside_the_gaussians(tmp_pat
 def test_a_training_of_one_line_or_without_levels_is_shown_too():
     left, right = df.plot.training(lines(1))
     assert len(left.lines) == 2 and len(right.lines) == 2
-    _, right = df.plot.training(lines(9, levels=False))
-    assert not right.lines
+    left, right = df.plot.training(lines(9, levels=False))
+    assert not right.lines and not right.axison and right.texts[0].get_text() == "this loss has\nno noise levels"
+    left.figure.draw_without_rendering()
+    assert left.get_position().width > 3 * right.get_position().width
+
+
+@pytest.mark.parametrize("n, curves", [(1, 1), (2, 2), (3, 2), (60, 3)])
+def test_the_last_errors_of_a_training_have_the_colour_of_its_loss(n, curves):
+    left, right = df.plot.training(lines(n))
+    colours = [line.get_color() for line in right.lines if line.get_label().startswith("after")]
+    assert colours[-1] == left.lines[1].get_color() == "C0" and len(set(colours)) == len(colours) == curves
+
+
+@pytest.mark.parametrize("loss, scale", [([1.0, 0.5, 0.2], "linear"), ([1.0, 0.5, 0.05], "log"),
+                                         ([9.0, 1.0, 0.0], "linear"), ([-1.0, 1.0, 90.0], "linear")])
+def test_losses_are_on_a_logarithmic_axis_where_they_span_a_decade(loss, scale):
+    left, _ = df.plot.training([{"step": 15 * k, "loss": value} for k, value in enumerate(loss, 1)])
+    assert left.get_yscale() == scale
+    assert all(tick == round(tick) for tick in left.get_xticks())
 
 
 def test_a_folder_without_lines_is_refused(tmp_path):

@@ -43,6 +43,21 @@ def test_without_labels_there_is_no_legend():
     assert named(df.plot.points(X, [2, 2, 0, 2])) == ["class 0", "class 2"]
 
 
+def test_the_legend_s_dots_are_of_one_size_however_many_points_there_are():
+    legends = [df.plot.points(X.repeat(n, 1), 0).get_legend() for n in (2, 300, 5000)]
+    np.testing.assert_allclose([legend.legend_handles[0].get_sizes()[0] for legend in legends], 40)
+
+
+@pytest.mark.parametrize("shape", [(4.0, 1.5), (1.0, 1.0), (1.5, 4.0)])
+@pytest.mark.parametrize("label", [None, 0])
+def test_the_canvas_has_the_shape_of_the_data(shape, label):
+    """The axes, in the data's shape, leave of the canvas only the 1.5 inches of numbers, names and legend."""
+    ax = df.plot.points(torch.tensor(shape) * torch.eye(2), label)
+    ax.figure.draw_without_rendering()
+    ax.apply_aspect()
+    assert (ax.figure.get_size_inches() - ax.get_window_extent().size / ax.figure.dpi < 1.5).all()
+
+
 def test_it_draws_into_given_axes():
     _, (left, right) = plt.subplots(1, 2)
     assert df.plot.points(X, ax=right) is right and not left.collections
