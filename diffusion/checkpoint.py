@@ -64,8 +64,12 @@ def save(path: str | Path, header: Header, tensors: dict[str, Tensor]) -> Path:
 def read(path: str | Path, prefix: str = "") -> tuple[Header, dict[str, Tensor]]:
     """The header, and the tensors whose names begin with `prefix`.
 
-    Raises FileNotFoundError, or ValueError for a file that is cut off, corrupted, or not a checkpoint of ours.
+    Raises FileNotFoundError, TypeError for what is no path, or ValueError for a file that is cut off, corrupted, or not
+    a checkpoint of ours.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"a checkpoint is named by the path of its file or its folder, got {path!r} "
+                        f"({type(path).__name__})")
     path = Path(path)
     if path.is_dir():
         path = path / "checkpoint.safetensors"

@@ -17,6 +17,8 @@ from diffusion.networks.noise_aware import NoiseAwareConfig, NoisyLabels
 from diffusion.networks.unet import UNetConfig
 from diffusion.options import Options
 
+SHAPES = "the shape of one sample is (channels, side, side) of pictures, (d,) of points"
+
 
 def cpu(shape: tuple[int, ...], classes: int) -> tuple[Any, Options]:
     """Small network, small batches, many steps; in bfloat16 where the processor has matrix units for it (AMX).
@@ -25,6 +27,7 @@ def cpu(shape: tuple[int, ...], classes: int) -> tuple[Any, Options]:
     >>> network.widths, options.batch
     ((64, 128), 64)
     """
+    shape = _checked(shape)
     return default(shape, classes), Options(precision=precision("cpu"))
 
 
@@ -35,6 +38,7 @@ def gpu(shape: tuple[int, ...], classes: int) -> tuple[Any, Options]:
     >>> network.widths, network.attention, options.batch
     ((128, 256), True, 512)
     """
+    shape = _checked(shape)
     network = default(shape, classes)
     if isinstance(network, UNetConfig):
         network = replace(network, widths=tuple(2 * width for width in network.widths), blocks=2, attention=True,
@@ -52,6 +56,7 @@ def classifier(shape: tuple[int, ...], classes: int) -> tuple[Any, Options]:
     >>> network.size, network.classes, options.drop_label
     (32, 11, 0.0)
     """
+    shape = _checked(shape)
     if len(shape) != 3:
         raise ValueError(f"the classifier is for pictures, (channels, height, width), and these samples have the shape "
                          f"{shape}")
@@ -62,6 +67,17 @@ def classifier(shape: tuple[int, ...], classes: int) -> tuple[Any, Options]:
 
 
 PRESETS = {"cpu": cpu, "gpu": gpu, "classifier": classifier}
+
+
+def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape, if samples may have it."""
+    if not isinstance(shape, tuple | list) or any(isinstance(s, bool) or not isinstance(s, int) for s in shape):
+        raise TypeError(f"{SHAPES}, in whole numbers; got {shape!r}. It is the data's: data.shape")
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{SHAPES}, each number 1 or more; got {shape!r}. It is the data's: data.shape")
+    if len(shape) == 3 and shape[1] != shape[2]:
+        raise ValueError(f"{SHAPES}; got {shape!r}, which is not square. Crop the pictures: data.load(folder, size=)")
+    return tuple(shape)
 
 
 def precision(device: str | torch.device) -> str:

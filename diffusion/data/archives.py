@@ -109,6 +109,8 @@ def _write(path: Path, place: Path) -> None:
     try:
         with _opened(path) as listed:
             members = _checked(path, place, listed)
+            if all(member.kind == "folder" for member in members):
+                raise ValueError(f"{path} holds no files. Pack the folder again, or name the folder itself.")
             for member in tqdm(members, desc=f"unpacking {path.name}", unit="file", delay=2.0, leave=False):
                 _write_one(path, place, member)
     except _DAMAGE as error:

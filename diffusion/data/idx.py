@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
+import pooch
 
 _UNSIGNED_BYTE = 0x08
 _MAX_DIMS = 4  # (n, channels, height, width)
@@ -88,4 +89,8 @@ def _body(stream: BinaryIO, path: Path, shape: tuple[int, ...]) -> bytearray:
 
 def _refusal(path: Path, got_and_expected: str) -> ValueError:
     got, _, expected = got_and_expected.partition("; ")
-    return ValueError(f"{path} {got}, but expected {expected}. Delete that file and fetch it again.")
+    # what is fetched lies in <cache>/<name of the data>; what else there is belongs to someone, and may be whole
+    fetched = path.resolve().parents[1:2] == (Path(pooch.os_cache("sdekit")).resolve(),)
+    advice = ("It is a broken download: delete that file, and load the data again." if fetched else
+              "Name the folder that holds this data set's files.")
+    return ValueError(f"{path} {got}, but expected {expected}. {advice}")

@@ -24,7 +24,7 @@ class Images:
     classes: what label k is called
     name: of the data, for tables and checkpoints
 
-    Raises ValueError where the arrays don't fit together.
+    Raises ValueError where the arrays don't fit together or two classes have one name.
 
     >>> data = Images(np.zeros((3, 28, 28), np.uint8), np.array([1, 0, 1]), ("a", "b"), "blank")
     >>> len(data), data.shape, data.tensor().shape, data.tensor().min().item()

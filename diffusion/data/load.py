@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from diffusion.data.archives import unpack
-from diffusion.data.folder import folder, subfolders
+from diffusion.data.folder import SUFFIXES, folder, subfolders
 from diffusion.data.images import Images
 from diffusion.data.labelled import SPLITS, check_split
 from diffusion.data.npz import npz
@@ -36,8 +36,8 @@ def load(what: str | os.PathLike, split: str = "train", **options) -> Images | P
     split   "train" or "test". A toy's are different points of its seed; a folder's are its subfolders train/ and
             test/, and without them all of it is "train", as all of a .npz file is
 
-    Raises ValueError for a name or a split that is not known, TypeError for an option that is not taken there, and
-    what the functions of these names raise.
+    Raises ValueError for a name or a split that is not known, TypeError for what is no name and an option that is not
+    taken there, and what the functions of these names raise.
 
     >>> load("moons", n=500, seed=1).shape, load("eight-gaussians", "test", n=100).classes[0]
     ((2,), 'east')
@@ -46,11 +46,15 @@ def load(what: str | os.PathLike, split: str = "train", **options) -> Images | P
     ValueError: unknown data 'mnst'; known are mnist, fashion, moons, swiss-roll, eight-gaussians, checkerboard, ...
     """
     check_split(split)
+    if not isinstance(what, str | os.PathLike):
+        raise TypeError(f"data are named by a text or a path, got {what!r} ({type(what).__name__}); {_known()}")
     name = str(what).lower().replace("_", "-")
     if name in PUBLISHED:
         return _called(partial(PUBLISHED[name], split), name, options)
     if name in TOYS:
         return _called(partial(TOYS[name], first=_TEST if split == "test" else 0), name, options)
+    if Path(what).is_file() and Path(what).suffix.lower() in SUFFIXES:
+        raise ValueError(f"{what} is one picture; name the folder that it lies in, {Path(what).parent}.")
     if "://" in str(what) or (Path(what).is_file() and Path(what).suffix.lower() != ".npz"):
         return _folder(unpack(what, options.pop("sha256", None)), split, options)
     if Path(what).is_dir():

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from diffusion.data.images import Images
+from diffusion.data.labelled import check_finite
 from diffusion.data.points import Points
 
 _SAMPLES, _LABELS, _CLASSES = ("images", "x"), ("labels", "y"), ("classes",)
@@ -34,7 +35,8 @@ def npz(path: str | os.PathLike, span: tuple[float, float] | None = None) -> Ima
             height, width) gets its channel. None: x is taken as it is, and `images` of floats are refused
 
     Raises ValueError for a file that is damaged, lacks an array, or holds one of another type, shape or range, naming
-    it; MemoryError where it is larger than what is free; FileNotFoundError.
+    it; TypeError for a span that is not two numbers; MemoryError where it is larger than what is free;
+    FileNotFoundError.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as place:
@@ -54,6 +56,7 @@ def npz(path: str | os.PathLike, span: tuple[float, float] | None = None) -> Ima
     if samples.dtype.kind != "f" or samples.ndim < 2:
         raise ValueError(f"{path}: {key!r} is {samples.dtype} of shape {samples.shape}; it must be uint8 or floats, of "
                          "shape (n, ...). Convert it before saving.")
+    check_finite(f"{path}: {key!r}", samples)
     if span is not None:
         samples = _scaled(path, key, _channels_first(path, key, samples), span)
     elif key == "images":
@@ -138,11 +141,14 @@ def _channels_first(path: Path, key: str, samples: np.ndarray) -> np.ndarray:
 
 
 def _scaled(path: Path, key: str, samples: np.ndarray, span: tuple[float, float]) -> np.ndarray:
-    black, white = span
-    low, high = float(samples.min()), float(samples.max())
+    try:
+        black, white = map(float, span)
+    except (TypeError, ValueError):
+        raise TypeError(f"span is two numbers (black, white), such as (0, 1), got {span!r}") from None
     if not (math.isfinite(black) and math.isfinite(white) and black != white):
         raise ValueError(f"span must be two different numbers (black, white), got {span!r}")
-    if not min(span) <= low <= high <= max(span):
+    low, high = float(samples.min()), float(samples.max())
+    if not min(black, white) <= low <= high <= max(black, white):
         raise ValueError(f"{path}: {key!r} lies in {low:g}..{high:g}, outside span={span}. Give the span that the "
                          "pictures have.")
     return (2 * (samples - black) / (white - black) - 1).astype(np.float32)

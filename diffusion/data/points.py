@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from diffusion.data.labelled import check_labels, picked
+from diffusion.data.labelled import check_finite, check_labels, picked
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Points:
     classes: what label k is called
     name: of the data, for tables and checkpoints
 
-    Raises ValueError where the arrays don't fit together or a number is not finite.
+    Raises ValueError where the arrays don't fit together, a number is not finite or two classes have one name.
 
     >>> data = Points(np.zeros((3, 2), np.float32), np.array([1, 0, 1]), ("a", "b"), "nothing")
     >>> len(data), data.shape, data.subset(1).tensor()
@@ -37,10 +37,7 @@ class Points:
             raise ValueError(f"{self.name}: x is {self.x.dtype} of shape {self.x.shape}; it must be float32 of shape "
                              "(n, *shape), such as (n, 2) for points of the plane. Convert it with "
                              "x.astype(np.float32), and numbers with x[:, None].")
-        finite = np.isfinite(self.x).all(axis=tuple(range(1, self.x.ndim)))
-        if not finite.all():
-            raise ValueError(f"{self.name}: {(~finite).sum()} of {len(self.x)} points are not finite, the first at "
-                             f"index {int(finite.argmin())}. Drop them: x[np.isfinite(x).all(axis=1)].")
+        check_finite(self.name, self.x)
         check_labels(self.name, self.labels, self.classes, len(self), "point")
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ of FFJORD (Grathwohl et al. 2019, figure 2, and its code).
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 
@@ -31,7 +32,8 @@ def moons(n: int = 10_000, seed: int = 0, noise: float = 0.1, first: int = 0) ->
     n, first    points first, ..., first + n - 1 of the seed, (n, 2)
     noise       the standard deviation around m, in the plane's units
 
-    Raises TypeError or ValueError for counts that are no counts and a noise below 0; as do the other three.
+    Raises TypeError or ValueError for counts that are no counts and a noise that is no number or below 0; as do the
+    other three.
 
     >>> data = moons(1000, seed=7)
     >>> bool((moons(10, seed=7, first=500).x == data.x[500:510]).all()), data.classes
@@ -83,6 +85,8 @@ def checkerboard(n: int = 10_000, seed: int = 0, noise: float = 0.0, first: int 
 def _draws(n: int, seed: int, noise: float, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The points' numbers i (n,), u (n, 3) and noise times z (n, 2)."""
     n, first = whole("n", n, _MOST, start=1), whole("first", first, 2**39)
+    if not isinstance(noise, Real) or isinstance(noise, bool):
+        raise TypeError(f"noise must be a number, got {noise!r} ({type(noise).__name__})")
     if not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a standard deviation, 0 or more, got {noise!r}")
     which = range(first, first + n)

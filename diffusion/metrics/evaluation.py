@@ -24,7 +24,7 @@ from diffusion.metrics.extractor import Extractor, Features, digits
 from diffusion.metrics.frechet import fid
 from diffusion.metrics.inception import inception_score
 from diffusion.metrics.kernel import kid
-from diffusion.metrics.memorisation import memorisation
+from diffusion.metrics.memorisation import check_apart, memorisation
 from diffusion.metrics.neighbours import K, precision, recall
 from diffusion.metrics.report import Report
 from diffusion.metrics.score import Score, share
@@ -53,7 +53,8 @@ def evaluate(source: Denoiser | Samples | Pictures, n: int | None = None, *,
     options     of `sample`: steps, method, grid, guidance, label, ...
 
     Returns `Report`; what could not be measured is in its `missing`, with what it needs. Raises TypeError or ValueError
-    for images that the extractor does not take, too few of them, or features that another extractor made.
+    for images that the extractor does not take, too few of them, held-out ones that are among the data, or features
+    that another extractor made.
 
     >>> from diffusion.checkpoint import load
     >>> report = evaluate(load(), n=20, steps=2, seed=0)
@@ -62,7 +63,11 @@ def evaluate(source: Denoiser | Samples | Pictures, n: int | None = None, *,
     """
     see, seed = digits() if extractor is None else extractor, check_seed(seed)
     if not isinstance(see, Extractor):
-        raise TypeError(f"extractor is one of df.metrics.extractor(module, ...), got {extractor!r}")
+        raise TypeError("extractor is one of df.metrics.extractor(module, layer, name=, shape=), or of "
+                        "df.metrics.trained(model) for a classifier that was trained with --preset classifier; got "
+                        f"{type(extractor).__name__}")
+    if isinstance(data, Pictures) and isinstance(held_out, Pictures):
+        check_apart(data, held_out)
     drawn = _drawn(source, n, see, seed, progress, options)
     x = see(drawn.images, drawn.name, progress=progress)
     if len(x) < 2:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,14 @@ class Features:
     def statistics(self, source: str = "") -> Statistics:
         """Their mean and covariance, in float64."""
         return Statistics.of(self.values, self.extractor, self.data, source)
+
+
+def check_features(*sets: Any) -> None:
+    """Raise TypeError for what is not `Features`."""
+    for each in sets:
+        if not isinstance(each, Features):
+            raise TypeError("scores are of `Features`, which an extractor makes of images, such as "
+                            f"df.metrics.digits()(images); got {type(each).__name__}")
 
 
 @dataclass(frozen=True, eq=False)

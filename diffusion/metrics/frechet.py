@@ -11,12 +11,14 @@ The influence of a sample is Kantorovich's potential, with the map T that carrie
 
 FID is biased upwards, by about a/n (Chong & Forsyth 2020), more where n is not far above d; with n <= d samples S is
 singular, and the value is mostly bias. So it is compared at the same n, and with its floor. At the floor itself, where
-FID is quadratic in what is sampled, the interval is too wide, by sqrt(2).
+FID is quadratic in what is sampled, the interval is too wide, by sqrt(2). Its lower end is at least 0.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
-from diffusion.metrics.extractor import Features
+from diffusion.metrics.extractor import Features, check_features
 from diffusion.metrics.score import Score, smooth
 from diffusion.metrics.statistics import Statistics, same_extractor
 
@@ -38,7 +40,7 @@ def frechet(x: Statistics, y: Statistics) -> float:
 def fid(x: Features, y: Features | Statistics) -> Score:
     """FID of samples x against a reference y, with the interval of its influence.
 
-    Raises ValueError for features of different extractors, or fewer than two.
+    Raises TypeError for what is not features, ValueError for those of different extractors, or fewer than two.
 
     >>> random = np.random.default_rng(0)
     >>> x, y = (Features(random.normal(size=(n, 3)), None, "mine", "toy") for n in (500, 9000))
@@ -46,6 +48,7 @@ def fid(x: Features, y: Features | Statistics) -> Score:
     >>> score.low < score.value < score.high, score.value < 0.1
     (True, True)
     """
+    check_features(x, *(() if isinstance(y, Statistics) else (y,)))
     same_extractor(x, y)
     p, q = x.statistics(), y.statistics() if isinstance(y, Features) else y
     root = _root(q.covariance)
@@ -54,7 +57,8 @@ def fid(x: Features, y: Features | Statistics) -> Score:
     w = (v[keep] / values[keep, None] ** 0.5) @ root  # T = w^T w
     c = x.values - p.mean
     influence = 2 * c @ (p.mean - q.mean) + (c**2).sum(1) - ((c @ w.T) ** 2).sum(1)
-    return smooth("fid", _distance(p, q, values), influence, q.told, x.extractor)
+    score = smooth("fid", _distance(p, q, values), influence, q.told, x.extractor)
+    return replace(score, low=max(0.0, score.low))  # a distance
 
 
 def _distance(x: Statistics, y: Statistics, values: np.ndarray) -> float:

@@ -10,7 +10,7 @@ them; the influence of a sample is IS (KL(p(y|x) || p(y)) - its mean). Logarithm
 import numpy as np
 from scipy.special import rel_entr
 
-from diffusion.metrics.extractor import Features
+from diffusion.metrics.extractor import Features, check_features
 from diffusion.metrics.score import Score, smooth
 
 
@@ -23,6 +23,7 @@ def inception_score(x: Features) -> Score:
     >>> round(inception_score(sure).value, 12)
     3.0
     """
+    check_features(x)
     p = x.probabilities
     if p is None:
         raise ValueError(f"the extractor {x.extractor} gives no p(class | x), which an inception score is made of; "

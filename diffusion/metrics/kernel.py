@@ -9,7 +9,7 @@ It is unbiased, and so may be negative, at any n: means are over pairs of differ
 
 import numpy as np
 
-from diffusion.metrics.extractor import Features
+from diffusion.metrics.extractor import Features, check_features
 from diffusion.metrics.score import Score, smooth
 from diffusion.metrics.statistics import same_extractor
 
@@ -26,6 +26,7 @@ def kid(x: Features, y: Features) -> Score:
     >>> kid(x, x).value                                    # k = 1, 1, 8: 1 + 1 - 2 (1 + 2 + 8) / 4
     -3.5
     """
+    check_features(x, y)
     same_extractor(x, y)
     if len(x) < 2 or len(y) < 2:
         raise ValueError(f"KID is a mean over pairs of different images, two or more of either; got {len(x)} and "

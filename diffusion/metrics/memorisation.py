@@ -12,7 +12,7 @@ A denoiser that has learnt its data by heart is the ideal one of the training se
 denoiser is from that, beside how far each of the two is from the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,7 +65,8 @@ def memorisation(samples: Images | Tensor, data: Images | Tensor, held_out: Imag
     samples, data, held_out    `Images`, or (n, channels, height, width) in [-1, 1]
     extractor                  of features in which distances are taken, pixels if nothing is said
 
-    Raises as the extractor does, and ValueError for fewer than two samples or held-out images.
+    Raises as the extractor does, and ValueError for fewer than two samples or held-out images, or where more than half
+    of the held-out images are among the data.
 
     >>> y = torch.linspace(-1, 1, 6).reshape(6, 1, 1, 1)
     >>> held = torch.tensor([-0.9, 0.1, 0.7]).reshape(3, 1, 1, 1)
@@ -77,9 +78,29 @@ def memorisation(samples: Images | Tensor, data: Images | Tensor, held_out: Imag
     x, y, h = see(samples), see(data), see(held_out)
     if len(x) < 2 or len(h) < 2:
         raise ValueError(f"copying takes two samples and two held-out images or more, got {len(x)} and {len(h)}")
+    check_apart(data, held_out)
     distance, index = nearest(x, y)
     others, _ = nearest(h, y)
     return Memorisation(_copying(distance, others, y), distance, index, others)
+
+
+def check_apart(data: Images | Tensor, held_out: Images | Tensor) -> None:
+    """Raise ValueError where more than half of the held-out images are training images, every pixel the same.
+
+    Data may hold a few twice; it takes that many for them to be the same images.
+    """
+    known = set(_prints(data))
+    found = sum(each in known for each in _prints(held_out))
+    if 2 * found > len(held_out):
+        raise ValueError(f"{found} of {len(held_out)} held-out images are among the {len(data)} training images; give "
+                         "held_out= images of the same law that were not trained on, such as another split")
+
+
+def _prints(images: Images | Tensor) -> Iterator[int]:
+    """A number for each image, the same for the same pixels."""
+    for start in range(0, len(images), 500):
+        x = pictures(images, slice(start, start + 500)).detach().cpu() + 0.0  # -0.0 is 0.0 too
+        yield from (hash(each.tobytes()) for each in x.numpy())
 
 
 def nearest(x: Features, y: Features) -> tuple[np.ndarray, np.ndarray]:

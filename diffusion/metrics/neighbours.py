@@ -14,7 +14,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from diffusion.metrics.extractor import Features
+from diffusion.metrics.extractor import Features, check_features
 from diffusion.metrics.score import LEVEL, Score, share
 from diffusion.metrics.statistics import same_extractor
 
@@ -87,6 +87,7 @@ def _tensor(x: Features) -> Tensor:
 
 
 def _fit(x: Features, y: Features, k: int) -> None:
+    check_features(x, y)
     same_extractor(x, y)
     if k < 1 or len(x) <= k or len(y) <= k:
         raise ValueError(f"the {k}-th nearest neighbour takes more than {k} images of either set, and k >= 1; got "

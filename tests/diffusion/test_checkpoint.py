@@ -390,3 +390,10 @@ def test_the_shipped_centre_and_spread_are_mnist_s(shipped):
     assert shipped.center.mean().item() == pytest.approx(2 * 0.1307 - 1, abs=1e-3)
     assert 0 < shipped.spread < 2 * 0.3081  # about one grey it is 0.3081; about the mean image, less
     assert np.abs(shipped.center.numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("path", [3, 1.5, b"runs", ["runs"]])
+def test_what_is_no_path_is_refused(path):
+    for open in (df.load, checkpoint.read):
+        with pytest.raises(TypeError, match="named by the path of its file or its folder, got "):
+            open(path)

@@ -79,7 +79,7 @@ def test_what_is_no_idx_is_refused(write, case):
     with pytest.raises(ValueError) as error:
         read_idx(path)
     assert message in str(error.value)
-    assert str(error.value).startswith(str(path)) and "Delete that file" in str(error.value)
+    assert str(error.value).startswith(str(path)) and "Name the folder that holds this data set" in str(error.value)
 
 
 @pytest.mark.parametrize("size", [3, 11, -9, -1])
@@ -94,7 +94,7 @@ def test_a_changed_gzip_is_refused(tmp_path, pixels, place):
     content = bytearray(gzip.compress(packed(pixels)))
     content[place] ^= 0xFF
     (tmp_path / "changed").write_bytes(content)
-    with pytest.raises(ValueError, match="Delete that file"):
+    with pytest.raises(ValueError, match="Name the folder that holds"):
         read_idx(tmp_path / "changed")
 
 
@@ -115,7 +115,7 @@ def test_the_md5_is_of_the_uncompressed_bytes(write, pixels):
     path = write(packed(pixels))
     right, other = (hashlib.md5(content).hexdigest() for content in (packed(pixels), b"other"))
     np.testing.assert_array_equal(read_idx(path, right), pixels)
-    with pytest.raises(ValueError, match=f"{right} uncompressed, but expected {other}. Delete that file"):
+    with pytest.raises(ValueError, match=f"{right} uncompressed, but expected {other}. Name the folder"):
         read_idx(path, other)
 
 
@@ -160,8 +160,28 @@ def test_mnist_reads_the_cache_without_the_network(digits, tmp_path, monkeypatch
 def test_mnist_refuses_another_file_of_the_right_form(digits, tmp_path, pixels):
     digits()
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(packed(pixels[::-1].copy()))
-    with pytest.raises(ValueError, match=r"images-idx3-ubyte has MD5 .* but expected .* Delete that file"):
+    with pytest.raises(ValueError, match=r"images-idx3-ubyte has MD5 .* but expected .* Name the folder"):
         mnist("test", tmp_path)
+
+
+@pytest.mark.parametrize("content", [packed(np.zeros((5, 4, 4), np.uint8)), b"\0\0", gzip.compress(b"cut")[:-3]])
+@pytest.mark.parametrize("place", ["cache/mnist", "cache/unpacked/abc", "cache/unpacked/abc/digits", "mine"])
+def test_only_a_download_is_to_be_deleted(digits, tmp_path, monkeypatch, content, place):
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache")
+    (tmp_path / place).mkdir(parents=True)
+    digits(folder=place)
+    (tmp_path / place / "t10k-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        mnist("test", tmp_path / place)
+    fetched = place == "cache/mnist"
+    assert ("delete that file" in str(error.value)) == fetched != ("Name the folder" in str(error.value))
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("SDEKIT_MNIST", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "sdekit" / "mnist")):
+        mnist("test", download=False)
 
 
 def test_mnist_refuses_labels_that_are_no_digits(digits, tmp_path):
@@ -320,6 +340,29 @@ def test_a_subset_of_more_than_there_is_is_refused(record, x, shape, n):
         record(x, np.zeros(5, int), ("x",), "x").subset(n)
 
 
+@pytest.mark.parametrize("which, kind, message", [
+    ([100], IndexError, r"indices 100 to 100, but there are 5 \w+; indices are 0 to 4, or from -5"),
+    ([0, -6], IndexError, "indices -6 to 0, but there are 5"),
+    ([True] * 4, IndexError, "a mask of 4 for 5"),
+    *((which, TypeError, "whole number, the first so many; of indices; or of a mask") for which in
+      ("a", 1.5, [0.5], ["a"], [[0, 1]], None, True, slice(2)))])
+@pytest.mark.parametrize("record, x, shape", RECORDS[::2])
+def test_what_picks_no_subset_is_refused(record, x, shape, which, kind, message):
+    with pytest.raises(kind, match=message):
+        record(x, np.zeros(5, int), ("x",), "pi").subset(which)
+
+
+@pytest.mark.parametrize("record, x, shape", RECORDS[::2])
+def test_indices_count_from_the_end_too(record, x, shape):
+    np.testing.assert_array_equal(record(x, np.arange(5), tuple("abcde"), "pi").subset([-1, -5, 4]).labels, [4, 0, 4])
+
+
+@pytest.mark.parametrize("record, x, shape", RECORDS[::2])
+def test_two_classes_of_one_name_are_refused(record, x, shape):
+    with pytest.raises(ValueError, match=r"pi: 3 classes, of which more than one is called 'a'; .* Rename one"):
+        record(x, np.arange(5) % 3, ("a", "b", "a"), "pi")
+
+
 def test_points_are_seen_as_they_are_and_copied():
     x = np.float32([[1.5, -7.25], [0.0, 1e30]])
     points = Points(x, np.array([0, 0]), ("x",), "x")
@@ -330,7 +373,8 @@ def test_points_are_seen_as_they_are_and_copied():
 @pytest.mark.parametrize("x, labels, message", [
     (np.zeros((2, 2)), [0, 0], r"x is float64 of shape \(2, 2\); it must be float32"),
     (np.zeros(2, np.float32), [0, 0], r"float32 of shape \(2,\); it must be .* x\[:, None\]"),
-    (np.float32([[0, 1], [2, np.nan], [np.inf, 0]]), [0, 0, 0], "2 of 3 points are not finite, the first at index 1"),
+    (np.float32([[0, 1], [2, np.nan], [np.inf, 0]]), [0, 0, 0], r"sample 1 is not finite \(2 of 3 are not\)\. Drop"),
+    (np.full((4, 2, 3), np.inf, np.float32), [0] * 4, r"sample 0 is not finite \(4 of 4"),
     (np.zeros((2, 2), np.float32), [0], "2 points but 1 labels"),
     (np.zeros((2, 2), np.float32), [0, 1], r"label 1 at index 1 is outside 0\.\.0"),
 ])

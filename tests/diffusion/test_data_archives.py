@@ -275,3 +275,12 @@ def test_an_address_does_not_name_a_folder_outside(tmp_path, cache, monkeypatch,
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(pooch, "retrieve", lambda *args, **options: str(path))
     assert unpack(address, digest).parent == cache / "unpacked" / digest[:32]
+
+
+@pytest.mark.parametrize("files", [{}, {"a/": b""}])
+def test_an_archive_without_files_is_named(tmp_path, cache, files):
+    refused(zipped(tmp_path / "a.zip", files), cache, r"a\.zip holds no files\. Pack the folder again")
+
+
+def test_nor_does_an_empty_tar_pass(tmp_path, cache):
+    refused(tarred(tmp_path / "a.tar", {}), cache, r"a\.tar holds no files")

@@ -109,6 +109,9 @@ def test_a_file_of_numpys(tmp_path):
     ("moons", "train", {"size": 3}, TypeError, "moons does not take size; its options are n, seed, noise"),
     ("mnist", "train", {"n": 3}, TypeError, "mnist does not take n; its options are folder, download"),
     ("https://example.org/x.zip", "train", {}, ValueError, "needs the hash"),
+    (None, "train", {}, TypeError, r"by a text or a path, got None \(NoneType\); known are mnist"),
+    (3, "train", {}, TypeError, r"by a text or a path, got 3 \(int\)"),
+    ("moons", "train", {"noise": "a"}, TypeError, r"noise must be a number, got 'a' \(str\)"),
 ])
 def test_what_leads_nowhere(what, split, options, error, message):
     with pytest.raises(error, match=message):
@@ -126,3 +129,10 @@ def test_the_drawn_shapes(tmp_path):
     assert two.shape == (3, 16, 16) and len(two.classes) == 11 and np.bincount(two.labels).tolist() == [2] * 11
     np.testing.assert_array_equal(two.images, three.images[np.arange(33) % 3 < 2])
     assert not (two.images == other.images).all(axis=(1, 2, 3)).any()
+
+
+@pytest.mark.parametrize("name", ["x/1.png", "x/1.JPG"])
+def test_a_picture_is_not_its_folder(tmp_path, pictures, name):
+    place = pictures(name)
+    with pytest.raises(ValueError, match=rf"is one picture; name the folder that it lies in, {place}\."):
+        load(tmp_path / name)

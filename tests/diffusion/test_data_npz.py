@@ -76,10 +76,14 @@ BAD = {
     "flat bytes": ({"x": np.zeros((4, 64), np.uint8)}, {}, r"shape \(4, 64\); pictures are"),
     "float images": ({"images": BYTES / 255}, {}, r"'images' are float64 in 0\.\.\.*1\. .* span=\(0, 1\)"),
     "another span": ({"images": BYTES / 1.0}, {"span": (0, 1)}, r"lies in \d\.\.25\d, outside span=\(0, 1\)"),
-    "NaN in a span": ({"images": BYTES * np.nan}, {"span": (0, 1)}, r"lies in nan\.\.nan"),
+    "NaN in a span": ({"images": BYTES * np.nan}, {"span": (0, 1)}, r"'images': sample 0 is not finite \(4 of 4"),
+    "NaN without a span": ({"images": np.where(np.arange(4)[:, None, None] == 3, np.nan, np.ones((4, 8, 8)))}, {},
+                           r"sample 3 is not finite \(1 of 4"),
+    "infinite points": ({"x": np.where(np.arange(4)[:, None] >= 2, -np.inf, FLOATS)}, {}, "sample 2 is not finite"),
+    "two classes of one name": ({"x": FLOATS, "labels": [0, 1, 0, 1], "classes": ["a", "a"]}, {}, "is called 'a'"),
     "an empty span": ({"images": BYTES / 255}, {"span": (1, 1)}, r"two different numbers .*, got \(1, 1\)"),
     "a span of bytes": ({"images": BYTES}, {"span": (0, 1)}, "Leave span out"),
-    "NaN": ({"x": np.array([[0, np.nan]])}, {}, "1 of 1 points are not finite"),
+    "NaN": ({"x": np.array([[0, np.nan]])}, {}, "'x': sample 0 is not finite"),
     "labels as floats": ({"x": FLOATS, "labels": LABELS / 1.0}, {}, r"the labels are float64 of shape \(4,\)"),
     "labels as words": ({"x": FLOATS, "labels": ["a"] * 4}, {}, r"the labels are <U1"),
     "too few labels": ({"x": FLOATS, "y": LABELS[:3]}, {}, r"integers of shape \(4,\), one for each sample"),
@@ -168,3 +172,9 @@ def test_what_does_not_fit_the_memory_is_refused(save, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
     with pytest.raises(MemoryError, match=r"some.npz: 'x' takes"):
         npz(path)
+
+
+@pytest.mark.parametrize("span", [5, (0,), (0, 1, 2), "ab", (None, 1)])
+def test_a_span_is_two_numbers(save, span):
+    with pytest.raises(TypeError, match=r"span is two numbers \(black, white\), such as \(0, 1\), got"):
+        npz(save(images=BYTES / 255), span=span)

@@ -101,3 +101,10 @@ def test_another_seed_gives_other_points(toy):
 def test_counts_that_are_none(toy, options, error, message):
     with pytest.raises(error, match=message):
         toy(**{"n": 3, **options})
+
+
+@each
+@pytest.mark.parametrize("noise", ["a", None, 1j, True])
+def test_noise_is_a_number(toy, noise):
+    with pytest.raises(TypeError, match="noise must be a number, got "):
+        toy(5, noise=noise)

@@ -281,7 +281,8 @@ def test_what_is_worse_scores_worse(digits, what):
     (torch.zeros(4, 1, 28, 28, dtype=torch.uint8), {}, TypeError, "x / 127.5 - 1 of bytes"),
     (torch.zeros(4, 1, 28, 28) - 1, {"n": 5}, ValueError, "n"),
     (torch.zeros(4, 1, 28, 28) - 1, {"steps": 5}, TypeError, "steps: options are for drawing samples"),
-    (torch.zeros(4, 1, 28, 28) - 1, {"extractor": "inception"}, TypeError, "one of df.metrics.extractor"),
+    (torch.zeros(4, 1, 28, 28) - 1, {"extractor": "inception"}, TypeError,
+     r"one of df\.metrics\.extractor\(.* df\.metrics\.trained\(model\) for .* --preset classifier; got str"),
     (torch.zeros(4, 1, 28, 28) - 1, {"data": torch.zeros(9, 1, 28, 28) - 1}, ValueError, "must be 16 or more"),
     (torch.zeros(3, 1, 28, 28) - 1, {"data": torch.zeros(99, 1, 28, 28) - 1}, ValueError, "more than 3 images of each"),
     (torch.zeros(4, 1, 28, 28) - 1, {"data": Statistics(9, np.zeros(2), np.eye(2), "other", "toy")}, ValueError,
@@ -289,3 +290,16 @@ def test_what_is_worse_scores_worse(digits, what):
 def test_what_cannot_be_scored_is_refused(source, options, kind, message):
     with pytest.raises(kind, match=message):
         df.evaluate(source, **options)
+
+
+def test_a_judge_that_is_no_extractor_yet_is_named_by_its_class():
+    with pytest.raises(TypeError, match=r"got Sequential$"):
+        df.evaluate(torch.zeros(4, 1, 28, 28) - 1, 4, extractor=nn.Sequential(nn.Flatten(), nn.Linear(784, 3)))
+
+
+def test_held_out_images_that_were_trained_on_are_refused_before_anything_is_drawn(parts, monkeypatch):
+    _, data, _ = parts
+    monkeypatch.setattr(metrics.evaluation, "sample", None)
+    for held_out in (data, data.subset(np.arange(50, 150)), data.tensor()):
+        with pytest.raises(ValueError, match="images are among the 200 training images; give held_out="):
+            df.evaluate(model(), 20, data=data, held_out=held_out)

@@ -40,6 +40,8 @@ def normal(n, d, seed, scale=1.0, mean=0.0):
 
 
 def stderr(score):
+    if score.name == "fid":
+        return (score.high - score.value) / WIDTH  # its lower end is cut off at 0
     return (score.high - score.low) / 2 / WIDTH
 
 
@@ -100,6 +102,26 @@ def test_the_interval_of_fid_is_as_wide_as_samples_differ():
     floor = [fid(features(normal(200, 4, k)), ref) for k in range(DRAWS)]
     # a quadratic form of what is sampled: the influence's variance is twice the form's
     assert_near(ratio(floor)[0], 2**0.5, 2**0.5 * ratio(floor)[1], bias=0.15)
+
+
+def test_the_interval_of_fid_ends_at_0():
+    x = normal(50, 4, 0)
+    own = fid(features(x), features(x + 0.01))
+    assert own.low == 0.0 < own.value < own.high
+    far = fid(features(x), features(x + 3))
+    assert far.value - far.low == pytest.approx(far.high - far.value) and far.low > 0
+
+
+@pytest.mark.parametrize("x, y", [(np.zeros((5, 3)), features(normal(9, 3, 0))),
+                                  (features(normal(9, 3, 0)), torch.zeros(5, 3))])
+def test_scores_are_of_features(x, y):
+    for score in (fid, kid, precision, recall):
+        with pytest.raises(TypeError, match=r"an extractor makes of images, .*; got (ndarray|Tensor)"):
+            score(x, y)
+    with pytest.raises(TypeError, match="got ndarray"):
+        inception_score(np.zeros((5, 3)))
+    with pytest.raises(TypeError, match="got Statistics"):
+        kid(features(normal(9, 3, 0)), features(normal(9, 3, 0)).statistics())
 
 
 def test_features_of_two_extractors_are_not_compared():
@@ -165,6 +187,13 @@ def test_kid_has_no_bias_and_its_interval_is_as_wide_as_samples_differ():
     assert_near(np.mean(far), 1.5**4 + 1 - 2 * 1.5**2, np.std(far) / DRAWS**0.5)
     scores = [kid(features(normal(100, 3, k, 1.0, 0.5)), features(y[:500])) for k in range(DRAWS // 2)]
     assert_near(ratio(scores)[0], 1.0, ratio(scores)[1], bias=0.1)
+
+
+def test_the_interval_of_kid_leaves_out_the_reference_s_own_error():
+    """Of real ones against as many real ones more than 5% miss 0; as docs/metrics.md says."""
+    scores = [kid(*(features(normal(60, 3, 2 * k + i, mean=1.0)) for i in (0, 1))) for k in range(DRAWS)]
+    missed = np.mean([not s.low <= 0 <= s.high for s in scores])
+    assert 0.05 + K * (0.05 * 0.95 / DRAWS) ** 0.5 < missed < 0.25
 
 
 # --- precision and recall
@@ -251,6 +280,21 @@ def test_copies_are_told_and_pictures_far_away_too():
     copies = memorisation(y[:50] + 1e-4, y, h)
     assert copies.copying.value > 0.99 and copies.close == 1.0 and (copies.index == np.arange(50)).all()
     assert memorisation(y[:50] * 0 - 1.0, y, h).copying.value < 0.05
+
+
+@pytest.mark.parametrize("shared, refused", [(0, False), (20, False), (45, False), (46, True), (90, True)])
+def test_held_out_images_are_others_than_the_training_images(shared, refused):
+    """A few that the data hold twice do not count, also where a zero has another sign."""
+    y, h = images(0.3 * normal(200, 4, 0)), images(0.3 * normal(90, 4, 1))
+    y[:, 0, 0, 0], h[:, 0, 0, 0] = 0.0, 0.0
+    h[:shared] = y[7:7 + shared]
+    h[:shared, 0, 0, 0] = -0.0
+    if not refused:
+        assert (memorisation(h + 0.01, y, h).held_out == 0).sum() == shared
+        return
+    with pytest.raises(ValueError, match=f"{shared} of 90 held-out images are among the 200 training images; give "
+                       "held_out= images .* not trained on"):
+        memorisation(h + 0.01, y, h)
 
 
 def test_the_interval_of_copying_covers_samples_of_the_same_law():

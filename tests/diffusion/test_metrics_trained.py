@@ -1,5 +1,6 @@
 """A classifier that was trained is an extractor: its features, before the nonlinearity, and its probabilities."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,11 +37,37 @@ def test_its_probabilities_are_the_classifier_s_and_its_features_may_be_negative
 
 
 def test_the_perceptron_s_features_lead_to_its_probabilities():
-    """log p = log softmax(W_3 s(z) + b_3) of the features z."""
+    """p = softmax(W_3 s(z) + b_3), and the features are z sqrt(d) / |z|."""
     net, x = built(PERCEPTRON), pictures()
+    seen, z = trained(net)(x), net.net[:-2]((x + 1) / 2)
+    p = net.net[-1](z.sigmoid()).softmax(1)
+    torch.testing.assert_close(p.detach(), torch.from_numpy(seen.probabilities).float())
+    torch.testing.assert_close((z * 5**0.5 / z.norm(dim=1, keepdim=True)).detach(), torch.from_numpy(seen.values))
+
+
+def test_the_noise_aware_one_s_are_those_of_its_layer():
+    net, x, found = built(NOISE_AWARE), pictures(), []
     seen = trained(net)(x)
-    log = net.net[-1](torch.from_numpy(seen.values).sigmoid()).softmax(1)
-    torch.testing.assert_close(log.detach(), torch.from_numpy(seen.probabilities).float())
+    with net.features.register_forward_hook(lambda _module, _inputs, z: found.append(z.detach())):
+        net(x, 1.0, LEVEL)
+    torch.testing.assert_close(found[0] * 8**0.5 / found[0].norm(dim=1, keepdim=True), torch.from_numpy(seen.values))
+    assert not net.features._forward_hooks  # what was given is as it was
+
+
+@pytest.mark.parametrize("config", [NOISE_AWARE, PERCEPTRON])
+def test_features_are_of_unit_root_mean_square_however_great_the_weights(config):
+    net = built(config)
+    with torch.no_grad():
+        for p in net.parameters():
+            p *= 10
+    seen = trained(net)(pictures(40))
+    np.testing.assert_allclose((seen.values**2).mean(1), 1, rtol=1e-5)
+    assert abs(df.metrics.kid(seen.subset(np.arange(20)), seen.subset(np.arange(20, 40))).value) < 8
+
+
+def test_features_of_nothing_are_0():
+    see = trained(built(PerceptronConfig((1, 8, 8), (), 3)))  # whose features are the pixels, 0 for black
+    np.testing.assert_array_equal(see(torch.full((2, 1, 8, 8), -1.0)).values, 0)
 
 
 def test_a_perceptron_without_hidden_layers_gives_its_pixels():

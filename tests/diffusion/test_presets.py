@@ -75,3 +75,18 @@ def test_of_a_gpu_by_its_units(monkeypatch, there, units, exact):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: units)
     assert precision("cuda:1") == exact
     assert PRESETS["gpu"]((2,), 1)[1].precision == exact
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("shape, kind, message", [
+    ("ab", TypeError, r"\(channels, side, side\) of pictures, \(d,\) of points, in whole numbers; got 'ab'"),
+    (8, TypeError, "got 8"), ((1.0, 8, 8), TypeError, "in whole numbers"), ((True,), TypeError, "in whole numbers"),
+    ((), ValueError, r"each number 1 or more; got \(\)"), ((0,), ValueError, r"got \(0,\)"),
+    ((3, -8, 8), ValueError, r"got \(3, -8, 8\)"), ((1, 8, 12), ValueError, "is not square. Crop the pictures")])
+def test_what_is_no_shape_is_refused(name, shape, kind, message):
+    with pytest.raises(kind, match=message):
+        PRESETS[name](shape, 3)
+
+
+def test_a_list_does_for_a_shape():
+    assert df.presets.cpu([1, 28, 28], 10)[0] == df.presets.cpu((1, 28, 28), 10)[0]
