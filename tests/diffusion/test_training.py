@@ -566,7 +566,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_work(points, tmp_pat
     (tmp_path / "file").write_text("")
     calls = []
     for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(NotADirectoryError, match="out is a folder, got .*file.*, and .*/file is a file; choose"):
+        with pytest.raises(NotADirectoryError, match=r"out is a folder, got .*file.*, and .*/file is a file; choose"):
             list(train(points, steps=2, out=out, options=told(lambda *asked: calls.append(0))))
     assert calls == []
 
