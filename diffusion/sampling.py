@@ -216,10 +216,7 @@ class _Run:
     def of(cls, denoiser, n, label, steps, method, seed, first, guidance, interval, process, grid, shape, start, close,
            nested) -> "_Run":
         n, seed, first = whole("n", n, MAX_PATHS, start=1), check_seed(seed), whole("first", first, MAX_PATHS)
-        if not callable(denoiser):
-            loads = f"; load it: df.load({denoiser!r})" if isinstance(denoiser, str | Path) else ""
-            raise TypeError(f"a denoiser is a function of (x, alpha, sigma, condition), such as df.load() or "
-                            f"df.exact.Gaussian(0.0, 1.0); got {denoiser!r:.80}{loads}")
+        _check_callable(denoiser)
         if not isinstance(method, Sampler):
             raise TypeError("method must be a sampler, such as df.heun, df.dpmpp_2m or df.reverse_sde(); got "
                             f"{method!r}")
@@ -431,6 +428,13 @@ class Noise:
 
 _WHOLE = {"keep", "batch", "dtype", "progress"}  # the options that are about all samples together
 _DEFAULTS: dict[str, Any] = {k: v for k, v in (sample.__kwdefaults__ or {}).items() if k not in _WHOLE}
+
+
+def _check_callable(denoiser: Any) -> None:
+    if not callable(denoiser):
+        loads = f"; load it: df.load({denoiser!r})" if isinstance(denoiser, str | Path) else ""
+        raise TypeError("a denoiser is a function of (x, alpha, sigma, condition), such as df.load() or "
+                        f"df.exact.Gaussian(0.0, 1.0); got {denoiser!r:.80}{loads}")
 
 
 def _shape(denoiser: Denoiser) -> tuple[int, ...]:

@@ -419,6 +419,13 @@ def test_a_denoiser_of_another_shape_is_refused(shape):
         df.sample(lambda x, alpha, sigma, condition=None: torch.zeros(shape), 4, shape=(2,), steps=2)
 
 
+@pytest.mark.parametrize("given, message", [
+    (None, "got None"), ("runs/x", r"got 'runs/x'; load it: df.load\('runs/x'\)"), (df.data.moons(4), "got Points")])
+def test_what_is_no_denoiser_is_refused(given, message):
+    with pytest.raises(TypeError, match=rf"a denoiser is a function of \(x, alpha, sigma, condition\), .* {message}"):
+        df.sample(given, 1)
+
+
 @pytest.mark.parametrize("shape", [3, "ab", (2.5,), (None,)])
 def test_a_shape_that_is_none_is_refused(shape):
     with pytest.raises(TypeError, match=r"shape is that of one sample, such as \(2,\)"):
