@@ -7,7 +7,7 @@ variance spread evenly: probabilistic PCA, Tipping & Bishop 1999). Then E[x_0 | 
     p_k(x) proportional to w_k N(x; alpha m_k, alpha^2 C_k + sigma^2 I)
 
 over the Gaussians of class y; for no class, over K of all the data. Where the noise is high it is nearly all that can
-be known, and a network that is told it need not learn it (measured: benchmarks/results/design.md).
+be known, and a network that is told it need not learn it (measured by benchmarks/design.py).
 """
 
 import numpy as np

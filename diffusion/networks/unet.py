@@ -4,7 +4,7 @@ The picture is folded into patches of p x p pixels (pixel-unshuffle), so that mo
 quarter of its size. Each residual block is told the noise level c and the class by a scale and a shift of its channels
 (FiLM, Perez et al. 2018); norms are over the channels of each pixel, which costs a fifth of what group norms do where
 the channels lie side by side; skips are added, not concatenated, which halves the cost of the way up. Layout after
-Ronneberger et al. 2015. What each choice costs and brings: benchmarks/results/design.md.
+Ronneberger et al. 2015. What each choice costs and brings: benchmarks/design.py.
 """
 
 import math
